@@ -1,0 +1,89 @@
+import { type Completion, COMPLETION_TYPES } from '../contracts/completion.ts'
+import type { Settings } from '../contracts/settings.ts'
+import type { Actor, Case } from '../domain/model.ts'
+import { after, instant, ttl } from '../domain/time.ts'
+import { viewOfCase } from '../domain/views.ts'
+import type { Announcer, Clock } from '../runtime/ports.ts'
+import type { Change } from '../runtime/stream.ts'
+import { closeCase, completeProgress, isFinished, leversOf, markContained, moveState } from '../store/cases.ts'
+import { as } from '../store/items.ts'
+import { remains } from '../store/leases.ts'
+import type { Item, Table } from '../store/table.ts'
+
+export interface ClosePorts {
+  readonly table: Table
+  readonly announcer: Announcer
+  readonly clock: Clock
+  readonly limits: Settings['limits']
+}
+
+/**
+ * Moves cases on from what the stream shows: counts finished shards, closes what is finished, tells about it. Each step
+ * is conditional on the item as it is, so records that come twice or late change nothing; announcing may happen twice,
+ * under the same event id.
+ */
+export function closer(ports: ClosePorts) {
+  const { table, clock, limits } = ports
+  const actor = (current: Pick<Case, 'id' | 'type'> | undefined): Actor => ({
+    who: 'close',
+    at: instant(clock.now()),
+    ...(current === undefined ? {} : { case: current.id, trigger: current.type }),
+  })
+
+  return async function close({ before, after: item }: Change): Promise<void> {
+    if (item === undefined) return before === undefined ? undefined : forget(before)
+    switch (item.kind) {
+      case 'progress': {
+        const progress = as('progress', item)
+        if (progress.sealed && !progress.complete && progress.done === progress.expected) await completeProgress(table, progress, actor(undefined))
+        return
+      }
+      case 'chunk':
+        if (item.step === 'verify' && item.state === 'open') await moveState(table, String(item.case), ['revoking'], 'verifying', actor(undefined))
+        return
+      case 'case':
+        return moved(before === undefined ? undefined : as('case', before), as('case', item))
+      default:
+        return
+    }
+  }
+
+  async function moved(before: Case | undefined, current: Case): Promise<void> {
+    if (current.sealed && current.containedAt === undefined && current.levers.expected > 0) await contained(current)
+    if (isFinished(current)) await closeCase(table, current, ttl(after(instant(clock.now()), (limits.retentionDays + 366) * 86400)), actor(current))
+    if (current.closedAt === undefined || before === undefined) return
+    if (before.closedAt === undefined) await announce(current, COMPLETION_TYPES.closed, current.id)
+    // The completion event is corrected by each amendment that ends after the case was closed.
+    else if (current.amendments.done > before.amendments.done) await announce(current, COMPLETION_TYPES.amended, `${current.id}/${current.amendments.done}`)
+  }
+
+  async function contained(current: Case): Promise<void> {
+    const { expected, done, failed } = current.levers
+    if (done + failed < expected) return
+    const pulled = (await leversOf(table, current.id)).flatMap(({ doneAt }) => (doneAt === undefined ? [] : [doneAt])).sort()
+    await markContained(table, current.id, { ...actor(current), at: pulled.at(-1) ?? instant(clock.now()) })
+  }
+
+  async function announce(current: Case, type: Completion['type'], id: string): Promise<void> {
+    const milliseconds = (moment: string | undefined) =>
+      moment === undefined ? undefined : Math.max(0, Date.parse(moment) - Math.max(Date.parse(current.effectiveAt), Date.parse(current.openedAt)))
+    const toFence = milliseconds(current.fencedAt)
+    const toContainment = milliseconds(current.containedAt)
+    const toClose = milliseconds(current.closedAt)
+    const data: Completion['data'] = {
+      case: viewOfCase(current),
+      milliseconds: {
+        ...(toFence === undefined ? {} : { toFence }),
+        ...(toContainment === undefined ? {} : { toContainment }),
+        ...(toClose === undefined ? {} : { toClose }),
+      },
+    }
+    await ports.announcer.announce([{ type, id, subject: current.id, time: instant(clock.now()), data }])
+  }
+
+  /** A lease that retention removed takes its pointers with it: they have no expiry of their own, for a renewal could outlive one. */
+  async function forget(before: Item): Promise<void> {
+    if (before.kind !== 'lease') return
+    for (const write of remains(as('lease', before))) await table.write(write)
+  }
+}

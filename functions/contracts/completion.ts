@@ -1,0 +1,22 @@
+import * as z from 'zod/mini'
+import { CaseView } from './case.ts'
+import { TYPE_PREFIX } from './trigger.ts'
+
+/** What is told to the outcome bus: a case closed, or a closed case was amended. `id` is stable, so receivers can dedupe. */
+export const COMPLETION_TYPES = { closed: `${TYPE_PREFIX}case.closed`, amended: `${TYPE_PREFIX}case.amended` } as const
+
+export const Completion = z.strictObject({
+  specversion: z.literal('1.0'),
+  id: z.string(),
+  source: z.literal('rescind'),
+  type: z.enum([COMPLETION_TYPES.closed, COMPLETION_TYPES.amended]),
+  subject: z.string(),
+  time: z.iso.datetime(),
+  datacontenttype: z.literal('application/json'),
+  data: z.strictObject({
+    case: CaseView,
+    /** From the moment the trigger took effect, in milliseconds. */
+    milliseconds: z.strictObject({ toFence: z.optional(z.number()), toContainment: z.optional(z.number()), toClose: z.optional(z.number()) }),
+  }),
+})
+export type Completion = z.infer<typeof Completion>

@@ -1,0 +1,27 @@
+import * as z from 'zod/mini'
+import { IssuerName, name } from './primitives.ts'
+
+/** `PUT /v1/issuers/{name}`: one configured instance of a provider. */
+export const IssuerDeclaration = z.strictObject({
+  provider: z.string().check(z.regex(/^[a-z][a-z0-9-]{0,39}$/)),
+  /** Checked against the provider's own schema. */
+  settings: z.record(z.string(), z.unknown()),
+  /** Reference to the admin secret; the value lies in the secret store only. */
+  adminSecret: z.optional(name(512)),
+  environment: z.optional(name(64)),
+  /** How long a cut credential is kept before it is deleted, in seconds; 0 deletes with the next sweep. */
+  soakSeconds: z.optional(z.int().check(z.minimum(0), z.maximum(31536000))),
+})
+export type IssuerDeclaration = z.infer<typeof IssuerDeclaration>
+
+export const IssuerView = z.strictObject({
+  name: IssuerName,
+  ...IssuerDeclaration.shape,
+  soakSeconds: z.int(),
+  /** The breaker is open: no lease is tried until then, and why. */
+  breaker: z.optional(z.strictObject({ until: z.string(), reason: z.string(), code: z.string() })),
+})
+export type IssuerView = z.infer<typeof IssuerView>
+
+/** A week: long enough to notice a false alarm, short enough to keep an issuer tidy. */
+export const DEFAULT_SOAK_SECONDS = 604800

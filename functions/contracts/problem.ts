@@ -1,0 +1,48 @@
+import * as z from 'zod/mini'
+
+/** The stable codes of refusals; `type` of the problem document is `https://rescind.io/problems/<code>`. */
+export const ProblemCode = z.enum([
+  'body-invalid',
+  'body-too-large',
+  'media-type-unsupported',
+  'unauthenticated',
+  'signature-invalid',
+  'token-invalid',
+  'forbidden',
+  'not-found',
+  'identity-unknown',
+  'issuer-unknown',
+  'provider-unknown',
+  'scope-not-allowed',
+  'time-out-of-range',
+  'fenced',
+  'credential-being-cut',
+  'credential-exclusive',
+  'lever-being-pulled',
+  'parent-unusable',
+  'lease-ended',
+  'lease-state',
+  'idempotency-conflict',
+  'owner-mismatch',
+  'case-state',
+  'requester-cannot-approve',
+  'throttled',
+  'internal',
+])
+export type ProblemCode = z.infer<typeof ProblemCode>
+
+/** RFC 9457 problem details. */
+export const Problem = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  code: ProblemCode,
+  detail: z.optional(z.string()),
+  /** Where the body is wrong, one entry a place. */
+  errors: z.optional(z.array(z.strictObject({ path: z.string(), message: z.string() }))),
+  /** The cases that fenced the scope. */
+  cases: z.optional(z.array(z.string())),
+  /** The lease that was recorded all the same. */
+  lease: z.optional(z.string()),
+})
+export type Problem = z.infer<typeof Problem>

@@ -1,0 +1,254 @@
+import type { AuditRecord } from '../contracts/audit.ts'
+import type { Outcome } from '../contracts/outcome.ts'
+import { parseLeaseId } from './keys.ts'
+import type { Actor, Breaker, Case, Chunk, Fence, Identity, Issuer, Lease, Lever } from './model.ts'
+
+/** An item of the table in one of its versions, as the stream shows it. */
+export interface Version {
+  readonly pk: string
+  readonly sk: string
+  readonly [name: string]: unknown
+}
+
+type Facts = NonNullable<AuditRecord['facts']>
+interface Told {
+  readonly what: string
+  readonly previous?: string | undefined
+  readonly state?: string | undefined
+  readonly about?: Partial<Pick<AuditRecord, 'case' | 'lease' | 'identity' | 'issuer' | 'outcome' | 'evidence' | 'trigger'>>
+  readonly facts?: Facts
+}
+
+/**
+ * What a change of one item tells, in audit records: one for each state change, none where only due times and cursors
+ * moved. Pure, so that the same change always gives the same records: a replay of the stream adds nothing.
+ */
+export function auditOf(before: Version | undefined, after: Version | undefined): AuditRecord[] {
+  const item = after ?? before
+  if (item === undefined) return []
+  const told = after === undefined ? removed(item) : tell(before, after)
+  const by = (item.by ?? {}) as Partial<Actor>
+  const version = Number(after?.v ?? item.v ?? 0)
+  const previousVersion = Number(before?.v ?? 0)
+  return told.map((one, index) => ({
+    id: `${item.pk}|${item.sk}:${after === undefined ? `${version}-removed` : version}${index === 0 ? '' : `.${index}`}`,
+    at: by.at ?? '',
+    what: one.what,
+    who: after === undefined ? 'retention' : (by.who ?? 'unknown'),
+    item: { key: `${item.pk}|${item.sk}`, version, previousVersion },
+    ...(by.why === undefined ? {} : { why: by.why }),
+    ...(by.trigger === undefined ? {} : { trigger: by.trigger }),
+    ...(by.case === undefined ? {} : { case: by.case }),
+    ...defined({ previous: one.previous, state: one.state, facts: one.facts }),
+    ...(one.about ?? {}),
+  }))
+}
+
+function defined<Shape extends object>(shape: { [Key in keyof Shape]: Shape[Key] | undefined }): Partial<Shape> {
+  return Object.fromEntries(Object.entries(shape).filter(([, value]) => value !== undefined)) as Partial<Shape>
+}
+
+function tell(before: Version | undefined, after: Version): Told[] {
+  switch (after.kind) {
+    case 'lease':
+      return tellLease(before as Lease | undefined, after as unknown as Lease)
+    case 'case':
+      return tellCase(before as Case | undefined, after as unknown as Case)
+    case 'identity':
+      return tellIdentity(before as Identity | undefined, after as unknown as Identity)
+    case 'fence':
+      return tellFence(before as Fence | undefined, after as unknown as Fence)
+    case 'lever':
+      return tellLever(before as Lever | undefined, after as unknown as Lever)
+    case 'chunk':
+    case 'amendment':
+      return tellChunk(before as Chunk | undefined, after as unknown as Chunk)
+    case 'issuer':
+      return [tellIssuer(before, after as unknown as Issuer)]
+    case 'breaker':
+      return tellBreaker(before as Breaker | undefined, after as unknown as Breaker)
+    case 'quarantine':
+      return before === undefined ? [{ what: 'event.quarantined', facts: { origin: String(after.origin), reason: String(after.reason), id: String(after.id) } }] : []
+    case 'membership':
+      return before === undefined ? [{ what: 'group.joined', about: { identity: String(after.identity) }, facts: { group: after.pk } }] : []
+    case 'credential':
+      return before !== undefined && before.cutting !== after.cutting ? [{ what: 'credential.cutting', facts: { fingerprint: after.pk.slice(5) } }] : []
+    default:
+      // Events, pointers, units and progress say nothing that their case, lease or chunk does not say.
+      return []
+  }
+}
+
+/** Only what retention removes by itself leaves a record; pointers go with their lease. */
+function removed(item: Version): Told[] {
+  if (item.kind === 'lease') return [{ what: 'lease.removed', about: aboutLease(item as unknown as Lease), previous: String(item.state) }]
+  if (item.kind === 'case') return [{ what: 'case.removed', about: { case: String(item.id) }, previous: String(item.state) }]
+  if (item.kind === 'breaker') return [{ what: 'issuer.breaker-closed', about: { issuer: String(item.issuer) } }]
+  if (item.kind === 'membership') return [{ what: 'group.left', about: { identity: String(item.identity) }, facts: { group: item.pk } }]
+  return []
+}
+
+const aboutLease = (lease: Lease) => ({ lease: lease.id, identity: lease.identity, issuer: lease.issuer })
+
+function tellLease(before: Lease | undefined, after: Lease): Told[] {
+  const about = aboutLease(after)
+  const told: Told[] = []
+  if (before === undefined)
+    told.push({
+      what: 'lease.registered',
+      about,
+      state: after.state,
+      facts: {
+        owner: after.owner,
+        consumer: after.consumer,
+        purpose: after.purpose,
+        fingerprint: after.fingerprint,
+        expiresAt: after.expiresAt,
+        registers: after.registers,
+        epoch: after.epoch,
+        ...(after.parent === undefined ? {} : { parent: after.parent }),
+        ...(after.task === undefined ? {} : { task: `${after.task.namespace}/${after.task.id}` }),
+        ...(after.deployment === undefined ? {} : { deployment: `${after.deployment.namespace}/${after.deployment.id}` }),
+      },
+    })
+  else {
+    if (before.state !== after.state)
+      told.push({ what: `lease.${after.state}`, about, previous: before.state, state: after.state, facts: { generation: after.generation } })
+    else if (before.generation !== after.generation)
+      told.push({ what: 'lease.taken-over', about, previous: before.holder?.case, state: after.holder?.case, facts: { generation: after.generation } })
+    else if (!before.unanswered && after.unanswered) told.push({ what: 'lease.attempted', about, state: after.state })
+    if (before.expiresAt !== after.expiresAt)
+      told.push({ what: 'lease.renewed', about, previous: before.expiresAt, state: after.expiresAt })
+    if (before.pending && !after.pending) told.push({ what: 'lease.confirmed', about, state: after.state })
+  }
+  for (const [id, outcome] of Object.entries(after.outcomes)) {
+    const known: Outcome | undefined = before?.outcomes[id]
+    if (known?.outcome === outcome.outcome && known.at === outcome.at) continue
+    told.push({
+      what: `outcome.${outcome.outcome}`,
+      about: { ...about, case: id, outcome: outcome.outcome, evidence: outcome.evidence },
+      previous: known?.outcome ?? before?.state,
+      state: after.state,
+      ...(outcome.livesUntil === undefined ? {} : { facts: { livesUntil: outcome.livesUntil } }),
+    })
+  }
+  return told
+}
+
+function tellCase(before: Case | undefined, after: Case): Told[] {
+  const about = { case: after.id, trigger: after.type }
+  const told: Told[] = []
+  if (before === undefined)
+    told.push({
+      what: `case.${after.state}`,
+      about,
+      state: after.state,
+      facts: {
+        scope: scopeText(after),
+        lane: after.lane,
+        mode: after.mode,
+        source: after.source,
+        eventId: after.eventId,
+        requester: after.requester,
+        effectiveAt: after.effectiveAt,
+        reason: after.reason,
+        ...(after.requestedBy === undefined ? {} : { requestedBy: after.requestedBy }),
+        ...(after.held === undefined ? {} : { held: after.held.reason }),
+      },
+    })
+  else {
+    if (before.state !== after.state)
+      told.push({
+        what: `case.${after.state}`,
+        about,
+        previous: before.state,
+        state: after.state,
+        ...(after.state === 'closed' ? { facts: { ...after.counts, amendments: after.amendments.expected } } : {}),
+      })
+    if (before.containedAt === undefined && after.containedAt !== undefined)
+      told.push({ what: 'case.contained', about, state: after.state, facts: { ...after.levers } })
+    if (after.decisions.length > before.decisions.length) {
+      const decision = after.decisions.at(-1)
+      if (decision !== undefined) told.push({ what: `case.${decision.decision}`, about, facts: { by: decision.by, reason: decision.reason } })
+    }
+    if (after.noted > before.noted) told.push({ what: 'case.noted', about, facts: { noted: after.noted } })
+    if (after.amendments.done > before.amendments.done) told.push({ what: 'case.amended', about, facts: { ...after.amendCounts } })
+  }
+  return told
+}
+
+const scopeText = ({ scope }: Case): string => {
+  switch (scope.kind) {
+    case 'credential':
+      return `credential ${scope.fingerprint}`
+    case 'task':
+    case 'deployment':
+      return `${scope.kind} ${scope.namespace}/${scope.id}`
+    default:
+      return `${scope.kind} ${scope.id}`
+  }
+}
+
+function tellIdentity(before: Identity | undefined, after: Identity): Told[] {
+  const about = { identity: after.id }
+  const told: Told[] = []
+  const declared = { owner: after.owner, workload: after.workload ?? '', protected: after.protected, ownerLeaves: after.ownerLeaves }
+  if (before === undefined) told.push({ what: 'identity.declared', about, facts: declared })
+  else if (before.owner !== after.owner || before.workload !== after.workload || before.protected !== after.protected || before.ownerLeaves !== after.ownerLeaves)
+    told.push({ what: 'identity.changed', about, previous: before.owner, state: after.owner, facts: declared })
+  for (const [id, { epoch }] of Object.entries(after.fences))
+    if (before?.fences[id] === undefined)
+      told.push({ what: 'identity.fenced', about: { ...about, case: id }, previous: String(before?.fencedThrough ?? 0), state: String(after.fencedThrough), facts: { epoch } })
+  for (const issuer of Object.keys(after.issuers))
+    if (before?.issuers[issuer] === undefined) told.push({ what: 'identity.issuer-added', about: { ...about, issuer } })
+  if (before?.orphan === undefined && after.orphan !== undefined)
+    told.push({ what: 'identity.orphaned', about: { ...about, case: after.orphan.case }, facts: { deadline: after.orphan.deadline, formerOwner: after.orphan.formerOwner } })
+  if (before?.orphan !== undefined && after.orphan === undefined) told.push({ what: 'identity.orphan-ended', about, previous: before.orphan.formerOwner, state: after.owner })
+  return told
+}
+
+function tellFence(before: Fence | undefined, after: Fence): Told[] {
+  const scope = after.pk.startsWith('FENCE#') ? after.pk.slice('FENCE#'.length) : after.pk
+  return Object.keys(after.fences)
+    .filter((id) => before?.fences[id] === undefined)
+    .map((id) => ({ what: 'scope.fenced', about: { case: id }, facts: { scope } }))
+}
+
+function tellLever(before: Lever | undefined, after: Lever): Told[] {
+  const about = { case: after.case, issuer: after.issuer, identity: String((after as { identity?: unknown }).identity ?? '') }
+  if (before === undefined) return [{ what: 'lever.intended', about, state: after.state }]
+  if (before.state === after.state) return []
+  return [{ what: `lever.${after.state}`, about, previous: before.state, state: after.state, ...(after.said === undefined ? {} : { facts: { said: after.said } }) }]
+}
+
+function tellChunk(before: Chunk | undefined, after: Chunk): Told[] {
+  const said = (after as { said?: unknown }).said
+  const lease = 'leases' in after.covers && after.kind === 'amendment' ? after.covers.leases[0]?.id : undefined
+  const about = {
+    case: after.case,
+    issuer: after.issuer,
+    ...(lease === undefined ? {} : { lease, issuer: parseLeaseId(lease).issuer }),
+  }
+  if (before === undefined) return [{ what: `${after.kind}.planned`, about, state: after.step, facts: { because: after.because } }]
+  if (before.step === after.step && before.state === after.state && before.attempts === after.attempts) return []
+  return [
+    {
+      what: after.state !== before.state ? `${after.kind}.done` : after.step !== before.step ? `${after.kind}.${after.step}` : `${after.kind}.postponed`,
+      about,
+      previous: before.step,
+      state: after.step,
+      facts: { attempts: after.attempts, ...after.counts, ...(typeof said === 'string' ? { said } : {}) },
+    },
+  ]
+}
+
+const tellIssuer = (before: Version | undefined, after: Issuer): Told => ({
+  what: before === undefined ? 'issuer.declared' : 'issuer.changed',
+  about: { issuer: after.name },
+  facts: { provider: after.provider, soakSeconds: after.soakSeconds },
+})
+
+function tellBreaker(before: Breaker | undefined, after: Breaker): Told[] {
+  if (before?.openUntil === after.openUntil) return []
+  return [{ what: 'issuer.breaker-opened', about: { issuer: after.issuer }, state: after.openUntil, facts: { code: after.code, reason: after.reason, failures: after.failures } }]
+}

@@ -1,0 +1,110 @@
+import type { Outcome } from '../contracts/outcome.ts'
+import type { CaseType, Lane } from '../contracts/primitives.ts'
+import type { Credential, Lease } from './model.ts'
+import { moreUrgent } from './policy.ts'
+
+/** The unit of a case (a chunk or an amendment) that asks what to do with a lease. */
+export interface Asker {
+  readonly case: string
+  readonly type: CaseType
+  readonly lane: Lane
+  readonly openedAt: string
+  /** What the lease is claimed with: only the unit that claimed it counts it. */
+  readonly unit: string
+  readonly amends: boolean
+  /** The identity's epoch that the case fences through; absent where the scope is not an identity's. */
+  readonly epoch?: number
+  readonly shared: 'cut' | 'release'
+  /** An expiry case cuts a lease only if it still expires when the sweeper saw that it does. */
+  readonly expirySeen?: string
+  /** Now, RFC 3339. */
+  readonly now: string
+}
+
+export type Decision =
+  /** Not this unit's to count. */
+  | { readonly do: 'skip'; readonly why: string }
+  /** It was never acknowledged: it is cut by an amendment of its own, and never counted here. */
+  | { readonly do: 'amend' }
+  /** Give this grant back; others hold the credential, which stays. */
+  | { readonly do: 'release' }
+  /** Take it, then cut. `last`: its place at the credential is given back with it. */
+  | { readonly do: 'claim'; readonly givesBack: boolean }
+  /** Ours already, cut it. */
+  | { readonly do: 'cut' }
+  /** Another case has ended it meanwhile: its outcome is ours too. */
+  | { readonly do: 'copy'; readonly outcome: Outcome }
+  /** Ours, with a final outcome. */
+  | { readonly do: 'count'; readonly outcome: Outcome }
+  /** Another case, at least as urgent, is at it. */
+  | { readonly do: 'wait'; readonly for: string }
+
+const skip = (why: string): Decision => ({ do: 'skip', why })
+
+/**
+ * What a unit of a case does with a lease, from the lease as read (and, for a shared credential, its holders). Pure:
+ * every decision is carried out by a write that is conditional on exactly what was read.
+ */
+export function decide(lease: Lease, asker: Asker, credential: Credential | undefined): Decision {
+  if (asker.epoch !== undefined && lease.epoch > asker.epoch) return skip('of a later epoch')
+  const claimedBy = lease.claims[asker.case]
+  const known = lease.outcomes[asker.case]
+  if (claimedBy !== undefined && claimedBy !== asker.unit) {
+    // A parked lease is tried again by an amendment; everything else has its unit.
+    if (!(asker.amends && known?.outcome === 'parked')) return skip('counted by another unit of this case')
+  } else if (known !== undefined && !(asker.amends && known.outcome === 'parked')) {
+    return { do: 'count', outcome: known }
+  }
+  if (claimedBy === undefined && endedBefore(lease, asker)) return skip('ended before')
+  if (!lease.acknowledged && !asker.amends && asker.type !== 'expired') return { do: 'amend' }
+  if (asker.expirySeen !== undefined && lease.expiresAt !== asker.expirySeen) return skip('renewed meanwhile')
+
+  switch (lease.state) {
+    case 'registering':
+      // Only the sweeper's own case ends a registration that nobody finished; an amendment finds it `late`.
+      return asker.type === 'expired' ? { do: 'claim', givesBack: lease.sharing === 'shared' } : { do: 'amend' }
+    case 'late':
+      return { do: 'claim', givesBack: lease.sharing === 'shared' }
+    case 'live':
+      if (lease.sharing === 'exclusive') return { do: 'claim', givesBack: false }
+      if (asker.shared === 'release' && credential !== undefined && credential.holders > 1 && !credential.cutting) return { do: 'release' }
+      return { do: 'claim', givesBack: true }
+    case 'released':
+      if (asker.shared === 'cut') return { do: 'claim', givesBack: false }
+      // Another case gave the grant back already; for a case opened later there was nothing left to give.
+      return lease.by.at < asker.openedAt ? skip('given back before') : { do: 'copy', outcome: releasedBefore(lease, asker) }
+    case 'cutting':
+      if (lease.holder?.case === asker.case) return { do: 'cut' }
+      if (lease.holder === undefined || moreUrgent(asker.lane, lease.holder.lane)) return { do: 'claim', givesBack: false }
+      return { do: 'wait', for: lease.holder.case }
+    case 'ended':
+      return ended(lease)
+  }
+}
+
+function ended(lease: Lease): Decision {
+  const end = lease.ended
+  if (end === undefined) return skip('ended without a case')
+  const outcome: Outcome = {
+    outcome: end.outcome,
+    at: end.at,
+    evidence: { said: `ended by case ${end.case}`, by: end.case },
+    ...(end.livesUntil === undefined ? {} : { livesUntil: end.livesUntil }),
+  }
+  return { do: 'copy', outcome }
+}
+
+/** It was over when this case began; what could not be cut and still lives is met again by every case. */
+function endedBefore(lease: Lease, asker: Asker): boolean {
+  const end = lease.ended
+  if (lease.state !== 'ended') return false
+  // An intent that was refused: nothing ever existed.
+  if (end === undefined) return true
+  return end.at < asker.openedAt && !(end.livesUntil !== undefined && end.livesUntil > asker.now)
+}
+
+const releasedBefore = (lease: Lease, asker: Asker): Outcome => ({
+  outcome: 'released',
+  at: asker.now,
+  evidence: { said: 'the grant was given back by another case', ...(lease.by.case === undefined ? {} : { by: lease.by.case }) },
+})

@@ -1,0 +1,218 @@
+import * as z from 'zod/mini'
+import { AuditRecord } from '../contracts/audit.ts'
+import { Decision, type CaseView } from '../contracts/case.ts'
+import { IdentityDeclaration, type IdentityView } from '../contracts/identity.ts'
+import { IssuerDeclaration, type IssuerView } from '../contracts/issuer.ts'
+import type { LeaseView } from '../contracts/lease.ts'
+import type { Settings } from '../contracts/settings.ts'
+import { canonicalIdentity, IdentityInvalid } from '../domain/identity.ts'
+import { identityKey, parseLeaseId } from '../domain/keys.ts'
+import type { Actor, Case } from '../domain/model.ts'
+import { isProtected } from '../domain/rights.ts'
+import { subjectOfCase, subjectOfDay, subjectOfIdentity } from '../domain/segment.ts'
+import { after, instant, ttl } from '../domain/time.ts'
+import { viewOfCase, viewOfIdentity, viewOfIssuer, viewOfLease } from '../domain/views.ts'
+import type { Definition } from '../providers/contract.ts'
+import type { Dispatch } from '../runtime/dispatch.ts'
+import { issueNotes } from '../runtime/issues.ts'
+import type { Archive, Clock } from '../runtime/ports.ts'
+import { ProblemError } from '../runtime/problem-error.ts'
+import { cancelCase, caseOf, scheduleCase, startCase } from '../store/cases.ts'
+import { changeIdentity, declareIdentity, identityOf } from '../store/identities.ts'
+import { breakerOf, declareIssuer, issuerOf, issuers } from '../store/issuers.ts'
+import { as } from '../store/items.ts'
+import { LIST } from '../store/keys.ts'
+import type { IndexInput, Item, Table } from '../store/table.ts'
+
+export interface OperatePorts {
+  readonly table: Table
+  readonly index: Table
+  readonly archive: Archive
+  readonly dispatch: Dispatch
+  readonly clock: Clock
+  readonly settings: Settings
+  readonly catalog: Readonly<Record<string, Definition>>
+}
+
+/** An operator, as proven. */
+export interface Operator {
+  readonly uri: string
+  readonly approve: boolean
+}
+
+export interface Listed<Entry> {
+  readonly entries: Entry[]
+  /** Opaque; absent at the end. */
+  readonly next?: string
+}
+
+const LOOK_AFTER_SECONDS = 60
+const ROUNDS = 10
+/** Segments opened for one page of the audit trail. */
+const SEGMENTS = 25
+
+/** What operators do: declare identities and issuers, look at cases, decide on what is held, read the trail. */
+export function operations(ports: OperatePorts) {
+  const { table, clock, settings } = ports
+  const now = () => instant(clock.now())
+
+  async function putIdentity(declaration: IdentityDeclaration, operator: Operator): Promise<IdentityView> {
+    const id = canonical(declaration.id, '/id')
+    const by: Actor = { who: operator.uri, why: 'declared by an operator', at: now() }
+    for (let round = 0; round < ROUNDS; round += 1) {
+      const current = await identityOf(table, identityKey(id))
+      if (current === undefined) {
+        const { owner } = declaration
+        if (owner === undefined) throw new ProblemError('body-invalid', 'a new identity needs an owner', { errors: [{ path: '/owner', message: 'is missing' }] })
+        const joined = await declareIdentity(
+          table,
+          { ...declaration, id, owner },
+          { ownerLeaves: settings.ownerLeavesDefault, protected: isProtected(settings, id) },
+          by,
+        )
+        if (!joined.ok) throw new ProblemError('fenced', 'a group that it would join is fenced', { cases: joined.cases })
+        // Somebody else declared it first: go round and change it.
+        if (joined.identity.by.who === operator.uri && joined.identity.by.at === by.at) return viewOfIdentity(joined.identity)
+        continue
+      }
+      const changed = await changeIdentity(table, current, { ...declaration, id }, by)
+      if (changed === undefined) continue
+      if (!changed.ok) throw new ProblemError('fenced', 'a group that it would join or leave is fenced', { cases: changed.cases })
+      return viewOfIdentity(changed.identity)
+    }
+    throw new ProblemError('throttled', 'the identity changes too fast', { retryAfterSeconds: 1 })
+  }
+
+  async function getIdentity(uri: string): Promise<IdentityView> {
+    const identity = await identityOf(table, identityKey(canonical(uri, '/id')))
+    if (identity === undefined) throw new ProblemError('not-found', 'this identity never had a lease and was never declared')
+    return viewOfIdentity(identity)
+  }
+
+  async function putIssuer(name: string, declaration: IssuerDeclaration, operator: Operator): Promise<IssuerView> {
+    const definition = ports.catalog[declaration.provider]
+    if (definition === undefined)
+      throw new ProblemError('provider-unknown', `provider ${declaration.provider} is not installed; there are ${Object.keys(ports.catalog).join(', ')}`)
+    const parsed = z.safeParse(definition.settings, declaration.settings)
+    if (!parsed.success)
+      throw new ProblemError('body-invalid', `the settings do not fit provider ${definition.name}`, {
+        errors: issueNotes(parsed.error.issues).map(({ path, message }) => ({ path: `/settings${path}`, message })),
+      })
+    const current = await issuerOf(table, name)
+    if (current !== undefined && current.provider !== declaration.provider)
+      throw new ProblemError('body-invalid', 'an issuer keeps its provider: its leases could not be revoked by another one')
+    const issuer = await declareIssuer(table, name, declaration, { who: operator.uri, why: 'declared by an operator', at: now() })
+    return viewOfIssuer(issuer, undefined)
+  }
+
+  async function listIssuers(): Promise<IssuerView[]> {
+    const found = await issuers(table)
+    return Promise.all(found.map(async (issuer) => viewOfIssuer(issuer, await breakerOf(table, issuer.name))))
+  }
+
+  async function getCase(id: string): Promise<CaseView> {
+    const current = await caseOf(table, id)
+    if (current === undefined) throw new ProblemError('not-found', 'no such case')
+    return viewOfCase(current)
+  }
+
+  async function listIndex<Entry>(partition: string, view: (item: Item) => Entry, page: { limit: number; cursor?: string | undefined }): Promise<Listed<Entry>> {
+    const input: IndexInput = { index: 'list', partition, limit: page.limit, descending: true, ...(page.cursor === undefined ? {} : { cursor: page.cursor }) }
+    const found = await table.index(input).catch((error: unknown) => {
+      if (error instanceof RangeError) throw new ProblemError('body-invalid', 'the cursor is not one of ours')
+      throw error
+    })
+    return { entries: found.items.map(view), ...(found.cursor === undefined ? {} : { next: found.cursor }) }
+  }
+
+  type Page = { limit: number; cursor?: string | undefined }
+  const listCases = (page: Page) => listIndex(LIST.case, (item) => viewOfCase(as('case', item)), page)
+  const listParked = (page: Page): Promise<Listed<LeaseView>> => listIndex(LIST.parked, (item) => viewOfLease(as('lease', item)), page)
+  const listOrphans = (page: Page) => listIndex(LIST.orphan, (item) => viewOfIdentity(as('identity', item)), page)
+  const listQuarantine = (page: Page) =>
+    listIndex(LIST.quarantine, ({ id, origin, source, eventId, eventType, reason, notes, bytes, listAt }) => ({ id, origin, source, eventId, eventType, reason, notes, bytes, at: listAt }), page)
+
+  /** Approving what is held; the requester cannot, and it takes the right to approve. */
+  async function approve(id: string, decision: Decision, operator: Operator): Promise<CaseView> {
+    if (!operator.approve) throw new ProblemError('forbidden', 'the caller may not approve')
+    const current = await held(id)
+    if (current.requester === operator.uri) throw new ProblemError('requester-cannot-approve', 'whoever asked cannot approve: a second person must')
+    const at = now()
+    const decisions: Case['decisions'] = [...current.decisions, { decision: 'approved', by: operator.uri, reason: decision.reason, at }]
+    const by: Actor = { who: operator.uri, why: decision.reason, case: id, trigger: current.type, at }
+    const ahead = current.effectiveAt > at
+    const done = ahead
+      ? await scheduleCase(table, current, decisions, by)
+      : await startCase(table, id, 'held', after(at, LOOK_AFTER_SECONDS), decisions, by)
+    if (!done) throw new ProblemError('case-state', 'the case is not held any more')
+    if (!ahead) await ports.dispatch.plan(current.lane, [{ v: 1, kind: 'plan', case: id }])
+    return getCase(id)
+  }
+
+  async function held(id: string): Promise<Case> {
+    const current = await caseOf(table, id)
+    if (current === undefined) throw new ProblemError('not-found', 'no such case')
+    if (current.state !== 'held') throw new ProblemError('case-state', `the case is ${current.state}, not held`)
+    return current
+  }
+
+  async function cancel(id: string, decision: Decision, operator: Operator): Promise<CaseView> {
+    const current = await caseOf(table, id)
+    if (current === undefined) throw new ProblemError('not-found', 'no such case')
+    const at = now()
+    const decisions: Case['decisions'] = [...current.decisions, { decision: 'cancelled', by: operator.uri, reason: decision.reason, at }]
+    const by: Actor = { who: operator.uri, why: decision.reason, case: id, trigger: current.type, at }
+    const done = await cancelCase(table, id, decisions, ttl(after(at, settings.limits.retentionDays * 86400)), by)
+    if (!done) throw new ProblemError('case-state', `the case is ${current.state}: only what is scheduled or held can be cancelled`)
+    return getCase(id)
+  }
+
+  /** The audit trail of a case, an identity, a lease or a day, in the order of the archive; each record once. */
+  async function audit(query: {
+    case?: string | undefined
+    identity?: string | undefined
+    lease?: string | undefined
+    day?: string | undefined
+    cursor?: string | undefined
+  }): Promise<Listed<AuditRecord>> {
+    const given = [query.case, query.identity, query.lease, query.day].filter((value) => value !== undefined)
+    if (given.length !== 1) throw new ProblemError('body-invalid', 'name exactly one of case, identity, lease, day')
+    const identity = query.identity === undefined ? undefined : canonical(query.identity, '/identity')
+    const subject =
+      query.case !== undefined
+        ? subjectOfCase(query.case)
+        : query.day !== undefined
+          ? subjectOfDay(query.day)
+          : subjectOfIdentity(query.lease === undefined ? identityKey(identity ?? '') : parseLeaseId(query.lease).identity)
+    const concerns = (record: AuditRecord) =>
+      (query.case === undefined || record.case === query.case) &&
+      (identity === undefined || record.identity === identity) &&
+      (query.lease === undefined || record.lease === query.lease)
+    const cursor = query.cursor === undefined ? undefined : Buffer.from(query.cursor, 'base64url').toString()
+    if (cursor !== undefined && !/^segments\/[\w/.-]{1,300}$/.test(cursor)) throw new ProblemError('body-invalid', 'the cursor is not one of ours')
+    const page = await ports.index.query({ pk: subject, limit: SEGMENTS, ...(cursor === undefined ? {} : { after: cursor }) })
+    const bodies = await Promise.all(page.items.map(({ sk }) => ports.archive.get(sk)))
+    const records = new Map<string, AuditRecord>()
+    for (const [index, body] of bodies.entries()) {
+      if (body === undefined) throw new Error(`segment ${page.items[index]?.sk} is indexed and missing`)
+      for (const line of body.split('\n')) {
+        if (line === '') continue
+        const record = AuditRecord.parse(JSON.parse(line))
+        if (concerns(record)) records.set(record.id, record)
+      }
+    }
+    const entries = [...records.values()].sort((one, other) => (one.at < other.at ? -1 : one.at > other.at ? 1 : 0))
+    return { entries, ...(page.next === undefined ? {} : { next: Buffer.from(page.next).toString('base64url') }) }
+  }
+
+  return { putIdentity, getIdentity, putIssuer, listIssuers, getCase, listCases, listParked, listOrphans, listQuarantine, approve, cancel, audit }
+}
+
+function canonical(identity: string, path: string): string {
+  try {
+    return canonicalIdentity(identity)
+  } catch (error) {
+    if (error instanceof IdentityInvalid) throw new ProblemError('body-invalid', error.message, { errors: [{ path, message: error.message }] })
+    throw error
+  }
+}

@@ -1,0 +1,22 @@
+import { PlanMessage } from '../contracts/message.ts'
+import { sqsClient } from '../runtime/aws.ts'
+import { readEnvironment } from '../runtime/environment.ts'
+import { jsonLog } from '../runtime/log.ts'
+import { quarantineOf } from '../runtime/quarantine.ts'
+import { sqsVisibility } from '../runtime/sqs.ts'
+import { sqsBatch } from '../runtime/sqs-batch.ts'
+import { clock, dispatchOf, tableOf } from '../runtime/wiring.ts'
+import { planStage } from './stage.ts'
+
+const environment = readEnvironment(['tableName', 'queues', 'settings'])
+const log = jsonLog({ clock, function: 'plan' })
+const table = tableOf(environment)
+const { limits } = environment.settings
+
+export const handler = sqsBatch({
+  schema: PlanMessage,
+  handle: planStage({ table, dispatch: dispatchOf(environment, table), clock, log, limits }),
+  onInvalid: quarantineOf(table, clock, limits.retentionDays),
+  visibility: sqsVisibility(sqsClient()),
+  log,
+})

@@ -1,0 +1,248 @@
+import type { PlanMessage, WorkMessage } from '../contracts/message.ts'
+import type { ScopeRef } from '../contracts/scope.ts'
+import type { Settings } from '../contracts/settings.ts'
+import { caseKey, key } from '../domain/keys.ts'
+import type { Actor, Case, Identity, Unit } from '../domain/model.ts'
+import { type Policy, policyOf } from '../domain/policy.ts'
+import { after, instant } from '../domain/time.ts'
+import type { Dispatch } from '../runtime/dispatch.ts'
+import type { Clock, Log } from '../runtime/ports.ts'
+import {
+  caseOf,
+  listedUpTo,
+  listUnit,
+  markFenced,
+  openCase,
+  openLever,
+  openUnit,
+  postponeCase,
+  sealCase,
+  setUnitAside,
+  startCase,
+} from '../store/cases.ts'
+import {
+  claimLever,
+  fence,
+  fenceGroup,
+  fenceIdentity,
+  type GroupKind,
+  identityOf,
+  members,
+  orphan,
+  ownerGroup,
+  workloadGroup,
+} from '../store/identities.ts'
+import { issuersOfExpiry, sealExpiry } from '../store/expiry.ts'
+import { issuerOf } from '../store/issuers.ts'
+import { fenceItem, scopeOfCredential, scopeOfDeployment, scopeOfTask, shardPartition, shardsOf } from '../store/keys.ts'
+import { markCutting } from '../store/leases.ts'
+import type { Table } from '../store/table.ts'
+import { type ScanPorts, scanShard } from './scan.ts'
+
+export interface PlanPorts extends ScanPorts {
+  readonly table: Table
+  readonly dispatch: Dispatch
+  readonly clock: Clock
+  readonly log: Log
+  readonly limits: Settings['limits']
+}
+
+/** The sweeper looks after a case that nobody moved for this long, in seconds. */
+const LOOK_AFTER_SECONDS = 120
+/** Members of a group read at a time. */
+const MEMBERS = 50
+
+/**
+ * Plans a case: stores the epoch, fences, pulls levers, lists the shards, seals. Every step is conditional or finds
+ * its own traces, so a planner that was killed is simply run again.
+ */
+export function planner(ports: PlanPorts) {
+  const { table, clock, dispatch } = ports
+  const now = () => instant(clock.now())
+  const at = (by: Actor): Actor => ({ ...by, at: now() })
+
+  return async function plan(message: Extract<PlanMessage, { kind: 'plan' }>): Promise<void> {
+    const current = await start(message.case)
+    if (current === undefined) return
+    const policy = policyOf(current.type, current.scope.kind)
+    const by: Actor = { who: 'plan', case: current.id, trigger: current.type, why: current.reason, at: now() }
+    await postponeCase(table, current.id, after(by.at, LOOK_AFTER_SECONDS))
+    switch (current.scope.kind) {
+      case 'identity':
+        await planIdentity(current, policy, key('identity', current.scope.id), undefined, by)
+        await markFenced(table, current.id, at(by))
+        break
+      case 'owner':
+      case 'workload':
+        await planGroup(current, policy, current.scope.kind, current.scope.id, by)
+        break
+      case 'deployment':
+        await planScope(current, scopeOfDeployment(current.scope.namespace, current.scope.id), by)
+        break
+      case 'task':
+        await planScope(current, scopeOfTask(current.scope.namespace, current.scope.id), by)
+        break
+      case 'credential':
+        await planScope(current, scopeOfCredential(current.scope.fingerprint), by)
+        break
+      case 'leases':
+        // Whoever opened it wrote its chunks; only a crash left it without its seals.
+        for (const issuer of await issuersOfExpiry(table, current.id)) await sealExpiry(table, current.id, issuer, by)
+        break
+    }
+    await sealCase(table, current.id, at(by))
+  }
+
+  /** The case if it is to be planned now; a scheduled one is started when its time has come. */
+  async function start(id: string): Promise<Case | undefined> {
+    const current = await caseOf(table, id)
+    if (current === undefined) {
+      ports.log.warn('the case of a message is gone', { case: id })
+      return undefined
+    }
+    if (current.state === 'scheduled') {
+      if (current.effectiveAt > now()) return undefined
+      const by: Actor = { who: 'plan', case: id, trigger: current.type, why: 'its time has come', at: now() }
+      if (!(await startCase(table, id, 'scheduled', after(by.at, LOOK_AFTER_SECONDS), current.decisions, by))) return undefined
+      return caseOf(table, id)
+    }
+    if (current.state === 'held' || current.state === 'cancelled' || current.state === 'closed' || current.sealed) return undefined
+    return current
+  }
+
+  /** Fences one identity through the epoch that its unit stored, pulls its levers, lists its shards. */
+  async function planIdentity(
+    current: Case,
+    policy: Policy,
+    identityKey: string,
+    group: { readonly kind: GroupKind; readonly id: string } | undefined,
+    by: Actor,
+  ): Promise<void> {
+    const scope: ScopeRef = `identity#${identityKey}`
+    const known = await identityOf(table, identityKey)
+    if (known === undefined) {
+      ports.log.warn('the identity of a case is gone', { case: current.id, identity: identityKey })
+      return
+    }
+    const unit = await openUnit(table, current, scope, known, by)
+    // A planner before us listed it: its scans may not all have been started.
+    if (unit.state === 'listed') return scanAll(current, unit, unit.shards, by)
+    if (unit.state !== 'opened' || unit.epoch === undefined) return
+    if (group !== undefined && (await setAside(current, policy, unit, known, group, by))) return
+    const fenced = await fenceIdentity(table, identityKey, current.id, unit.epoch, group, at(by))
+    if (!fenced.fenced) {
+      await setUnitAside(table, current, unit, 'moved', by)
+      return
+    }
+    const fencedAt = fenced.identity.fences[current.id]?.at ?? by.at
+    await pullLevers(current, policy, fenced.identity, unit.epoch, fencedAt, by)
+    await list(current, unit, by)
+  }
+
+  /** Members of a group that this case leaves alone: orphans that stay up, and protected ones that wait for an approval. */
+  async function setAside(
+    current: Case,
+    policy: Policy,
+    unit: Unit,
+    identity: Identity,
+    group: { readonly kind: GroupKind; readonly id: string },
+    by: Actor,
+  ): Promise<boolean> {
+    if (current.type === 'offboarding' && group.kind === 'owner' && identity.ownerLeaves === 'reassign') {
+      await orphan(table, identity, current.id, after(by.at, ports.limits.reassignDays * 86400), by)
+      await setUnitAside(table, current, unit, 'orphan', by)
+      return true
+    }
+    if (policy.holdable && identity.protected && current.decisions.every(({ decision }) => decision !== 'approved')) {
+      const eventId = `${current.eventId}/${identity.key}`
+      await openCase(
+        table,
+        {
+          id: caseKey(current.source, eventId),
+          event: key('event', current.source, eventId),
+          type: current.type,
+          lane: current.lane,
+          scope: { kind: 'identity', id: identity.id },
+          source: current.source,
+          eventId,
+          reason: current.reason,
+          requester: current.requester,
+          effectiveAt: current.effectiveAt,
+          state: 'held',
+          held: `the identity is protected; split off case ${current.id}`,
+          ...(current.requestedBy === undefined ? {} : { requestedBy: current.requestedBy }),
+        },
+        by.at,
+        by,
+      )
+      await setUnitAside(table, current, unit, 'split', by)
+      return true
+    }
+    return false
+  }
+
+  async function pullLevers(current: Case, policy: Policy, identity: Identity, epoch: number, fencedAt: string, by: Actor): Promise<void> {
+    if (policy.levers === 'none') return
+    const messages: WorkMessage[] = []
+    for (const [issuer, known] of Object.entries(identity.issuers)) {
+      if (known.lever === undefined || known.leverKey === undefined) continue
+      // A lifecycle end must not hit what others hold: no lever with a shared credential behind it, none with a second identity on it.
+      if (policy.levers === 'own' && (known.shared || !(await claimLever(table, known.leverKey, current.id, by)))) continue
+      const configured = await issuerOf(table, issuer)
+      await openLever(
+        table,
+        current,
+        { identity, issuer, provider: configured?.provider ?? '', lever: known.lever, epoch, fencedAt },
+        after(by.at, LOOK_AFTER_SECONDS),
+        at(by),
+      )
+      messages.push({ v: 1, kind: 'contain', case: current.id, identity: identity.key, issuer })
+    }
+    await dispatch.work(current.lane, messages)
+  }
+
+  async function planGroup(current: Case, policy: Policy, kind: GroupKind, id: string, by: Actor): Promise<void> {
+    const group = kind === 'owner' ? ownerGroup(id) : workloadGroup(id)
+    await fenceGroup(table, group, current.id, by)
+    let cursor = current.listed
+    for (;;) {
+      const page = await members(table, group, cursor, MEMBERS)
+      for (const member of page.identities) await planIdentity(current, policy, member.key, { kind, id }, at(by))
+      if (page.next === undefined) break
+      cursor = page.next
+      await listedUpTo(table, current.id, cursor)
+    }
+    await markFenced(table, current.id, at(by))
+  }
+
+  async function planScope(current: Case, scope: ScopeRef, by: Actor): Promise<void> {
+    const unit = await openUnit(table, current, scope, undefined, by)
+    // A planner before us listed it: its scans may not all have been started.
+    if (unit.state === 'listed') return scanAll(current, unit, unit.shards, by)
+    await fence(table, fenceItem(scope), current.id, at(by))
+    if (current.scope.kind === 'credential') await markCutting(table, current.scope.fingerprint, by)
+    await markFenced(table, current.id, at(by))
+    await list(current, unit, by)
+  }
+
+  /** Reads the first key of each shard, after the fence: what is empty now can only get late leases, which are amended. */
+  async function list(current: Case, unit: Unit, by: Actor): Promise<void> {
+    const scope = unit.scope as ScopeRef
+    const shards = Array.from({ length: shardsOf(scope) }, (_, shard) => shard)
+    const first = await Promise.all(shards.map((shard) => table.query({ pk: shardPartition(scope, shard), prefix: 'L#', limit: 1 })))
+    const filled = shards.filter((shard) => (first[shard]?.items.length ?? 0) > 0 || first[shard]?.next !== undefined)
+    await listUnit(table, current, unit, filled, at(by))
+    await scanAll(current, unit, filled, by)
+  }
+
+  /** Small shards are scanned here and now, large ones by messages of their own, side by side. */
+  async function scanAll(current: Case, unit: Unit, shards: readonly number[], by: Actor): Promise<void> {
+    const scope = unit.scope as ScopeRef
+    const large: PlanMessage[] = []
+    for (const shard of shards) {
+      const over = await scanShard(ports, current, scope, shard, 1, at(by))
+      if (!over) large.push({ v: 1, kind: 'scan', case: current.id, scope, shard })
+    }
+    if (large.length > 0) await dispatch.plan(current.lane, large)
+  }
+}

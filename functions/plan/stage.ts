@@ -1,0 +1,17 @@
+import type { PlanMessage } from '../contracts/message.ts'
+import { instant } from '../domain/time.ts'
+import { caseOf } from '../store/cases.ts'
+import { type PlanPorts, planner } from './plan.ts'
+import { scanShard } from './scan.ts'
+
+/** The stage as a function over its ports. */
+export function planStage(ports: PlanPorts) {
+  const plan = planner(ports)
+  return async (message: PlanMessage): Promise<void> => {
+    if (message.kind === 'plan') return plan(message)
+    const current = await caseOf(ports.table, message.case)
+    if (current === undefined || current.closedAt !== undefined) return
+    const by = { who: 'plan', case: current.id, trigger: current.type, why: current.reason, at: instant(ports.clock.now()) }
+    await scanShard(ports, current, message.scope, message.shard, Number.POSITIVE_INFINITY, by)
+  }
+}

@@ -1,0 +1,261 @@
+import * as z from 'zod/mini'
+import type { AccessKey, FaultKind, Holder, IamClient, IamRole, IamUser, KeyStatus } from './client.ts'
+import { IamFault } from './client.ts'
+import { countCharacters, ROLE_POLICY_CHARACTERS } from './policy.ts'
+
+/**
+ * One AWS account in memory, as the IAM and STS API references describe it: errors, quotas (10,240 characters of inline
+ * policies per role, 2,048 per user, 50 tags, two keys per user), unmodifiable roles. Ids and answers follow from the
+ * order of calls alone.
+ */
+export class FakeIam implements IamClient {
+  /** Every call in order, as `<method> <name> ...`. */
+  readonly calls: string[] = []
+  closed = false
+  readonly #account: string
+  readonly #users = new Map<string, FakeUser>()
+  readonly #roles = new Map<string, FakeRole>()
+  readonly #faults: { method: string; fault: IamFault; after: number }[] = []
+  #callerId = 'AIDAADMINADMINADMIN00'
+  #counter = 0
+
+  constructor(account: string) {
+    this.#account = account
+  }
+
+  // --- what an administrator does
+
+  addUser(userName: string, tags: Readonly<Record<string, string>> = {}): string {
+    const userId = this.#nextId('AIDA')
+    this.#users.set(userName, { userId, tags: new Map(Object.entries(tags)), keys: new Map(), policies: new Map() })
+    return userId
+  }
+
+  removeUser(userName: string): void {
+    this.#users.delete(userName)
+  }
+
+  addAccessKey(userName: string): string {
+    const user = this.#user(userName)
+    if (user.keys.size >= 2) throw fault('full', 'LimitExceeded')
+    const accessKeyId = this.#nextId('AKIA')
+    user.keys.set(accessKeyId, 'Active')
+    return accessKeyId
+  }
+
+  addRole(
+    roleName: string,
+    options: { path?: string; tags?: Readonly<Record<string, string>>; maxSessionSeconds?: number } = {},
+  ): string {
+    const roleId = this.#nextId('AROA')
+    const { path = '/', tags = {}, maxSessionSeconds = 3600 } = options
+    this.#roles.set(roleName, { roleId, path, maxSessionSeconds, tags: new Map(Object.entries(tags)), policies: new Map() })
+    return roleId
+  }
+
+  removeRole(roleName: string): void {
+    this.#roles.delete(roleName)
+  }
+
+  actAs(userId: string): void {
+    this.#callerId = userId
+  }
+
+  /** The next call of `method` (after `after` more) fails. */
+  fail(method: keyof IamClient, kind: FaultKind, after = 0): void {
+    this.#faults.push({ method, fault: fault(kind, `Injected-${kind}`), after })
+  }
+
+  // --- what AWS would answer to the holder of a credential
+
+  keyWorks(userName: string, accessKeyId: string): boolean {
+    const user = this.#users.get(userName)
+    return user?.keys.get(accessKeyId) === 'Active' && !denied(user.policies, {})
+  }
+
+  /** A session that was issued at the second (since 1970). */
+  sessionWorks(roleName: string, sessionName: string, issuedAt: number): boolean {
+    const role = this.#roles.get(roleName)
+    if (role === undefined) return false
+    return !denied(role.policies, { userId: `${role.roleId}:${sessionName}`, issuedAt })
+  }
+
+  /** A token of GetSessionToken. */
+  tokenWorks(userName: string, issuedAt: number): boolean {
+    const user = this.#users.get(userName)
+    return user !== undefined && !denied(user.policies, { userId: user.userId, issuedAt })
+  }
+
+  policiesOf(holder: Holder): ReadonlyMap<string, string> {
+    return this.#holder(holder).policies
+  }
+
+  // --- IamClient
+
+  async whoAmI() {
+    this.#called('whoAmI')
+    return { account: this.#account, userId: this.#callerId }
+  }
+
+  async getUser(userName: string): Promise<IamUser> {
+    this.#called('getUser', userName)
+    const { userId, tags } = this.#user(userName)
+    return { userId, tags: new Map(tags) }
+  }
+
+  async listAccessKeys(userName: string): Promise<readonly AccessKey[]> {
+    this.#called('listAccessKeys', userName)
+    return [...this.#user(userName).keys].map(([accessKeyId, status]) => ({ accessKeyId, status }))
+  }
+
+  async setAccessKey(userName: string, accessKeyId: string, status: KeyStatus): Promise<void> {
+    this.#called('setAccessKey', userName, accessKeyId, status)
+    const { keys } = this.#user(userName)
+    if (!keys.has(accessKeyId)) throw fault('gone', 'NoSuchEntity')
+    keys.set(accessKeyId, status)
+  }
+
+  async deleteAccessKey(userName: string, accessKeyId: string): Promise<void> {
+    this.#called('deleteAccessKey', userName, accessKeyId)
+    if (!this.#user(userName).keys.delete(accessKeyId)) throw fault('gone', 'NoSuchEntity')
+  }
+
+  async tagUser(userName: string, tags: Readonly<Record<string, string>>): Promise<void> {
+    this.#called('tagUser', userName, ...Object.keys(tags))
+    const user = this.#user(userName)
+    const wanted = new Map([...user.tags, ...Object.entries(tags)])
+    for (const [key, value] of Object.entries(tags)) {
+      if (!/^[\p{L}\p{Z}\p{N}_.:/=+\-@]{1,128}$/u.test(key) || !/^[\p{L}\p{Z}\p{N}_.:/=+\-@]{0,256}$/u.test(value)) {
+        throw fault('invalid', 'ValidationError')
+      }
+      if (/^aws:/i.test(key)) throw fault('invalid', 'InvalidInput')
+    }
+    if (wanted.size > 50) throw fault('full', 'LimitExceeded')
+    for (const [key, value] of wanted) user.tags.set(key, value)
+  }
+
+  async untagUser(userName: string, keys: readonly string[]): Promise<void> {
+    this.#called('untagUser', userName, ...keys)
+    const { tags } = this.#user(userName)
+    for (const key of keys) tags.delete(key)
+  }
+
+  async getRole(roleName: string): Promise<IamRole> {
+    this.#called('getRole', roleName)
+    const { roleId, path, maxSessionSeconds, tags } = this.#role(roleName)
+    return { roleId, path, maxSessionSeconds, tags: new Map(tags) }
+  }
+
+  async policyNames(roleName: string): Promise<readonly string[]> {
+    this.#called('policyNames', roleName)
+    return [...this.#role(roleName).policies.keys()].toSorted()
+  }
+
+  async getPolicy(holder: Holder, policyName: string): Promise<string | undefined> {
+    this.#called('getPolicy', holder.name, policyName)
+    const entity = holder.kind === 'user' ? this.#users.get(holder.name) : this.#roles.get(holder.name)
+    return entity?.policies.get(policyName)
+  }
+
+  async putPolicy(holder: Holder, policyName: string, document: string): Promise<void> {
+    this.#called('putPolicy', holder.name, policyName)
+    const { policies } = this.#holder(holder)
+    if (holder.kind === 'role' && /^\/(aws-service-role|aws-reserved)\//.test(this.#role(holder.name).path)) {
+      throw fault('unmodifiable', 'UnmodifiableEntity')
+    }
+    if (!/^[\w+=,.@-]{1,128}$/.test(policyName)) throw fault('invalid', 'ValidationError')
+    if (!Policy.safeParse(JSON.parse(document)).success) throw fault('invalid', 'MalformedPolicyDocument')
+    const others = [...policies].filter(([name]) => name !== policyName).map(([, text]) => countCharacters(text))
+    const total = others.reduce((sum, characters) => sum + characters, countCharacters(document))
+    if (total > (holder.kind === 'role' ? ROLE_POLICY_CHARACTERS : 2048)) throw fault('full', 'LimitExceeded')
+    policies.set(policyName, document)
+  }
+
+  async deletePolicy(holder: Holder, policyName: string): Promise<void> {
+    this.#called('deletePolicy', holder.name, policyName)
+    const entity = holder.kind === 'user' ? this.#users.get(holder.name) : this.#roles.get(holder.name)
+    entity?.policies.delete(policyName)
+  }
+
+  close(): void {
+    this.closed = true
+  }
+
+  #called(method: string, ...words: readonly string[]): void {
+    this.calls.push([method, ...words].join(' '))
+    const planned = this.#faults.find((entry) => entry.method === method)
+    if (planned === undefined) return
+    if (planned.after > 0) {
+      planned.after -= 1
+      return
+    }
+    this.#faults.splice(this.#faults.indexOf(planned), 1)
+    throw planned.fault
+  }
+
+  #nextId(prefix: string): string {
+    this.#counter += 1
+    return `${prefix}${String(this.#counter).padStart(17, '0')}`
+  }
+
+  #user(userName: string): FakeUser {
+    const user = this.#users.get(userName)
+    if (user === undefined) throw fault('gone', 'NoSuchEntity')
+    return user
+  }
+
+  #role(roleName: string): FakeRole {
+    const role = this.#roles.get(roleName)
+    if (role === undefined) throw fault('gone', 'NoSuchEntity')
+    return role
+  }
+
+  #holder(holder: Holder): FakeUser | FakeRole {
+    return holder.kind === 'user' ? this.#user(holder.name) : this.#role(holder.name)
+  }
+}
+
+interface FakeUser {
+  readonly userId: string
+  readonly tags: Map<string, string>
+  readonly keys: Map<string, KeyStatus>
+  readonly policies: Map<string, string>
+}
+
+interface FakeRole {
+  readonly roleId: string
+  readonly path: string
+  readonly maxSessionSeconds: number
+  readonly tags: Map<string, string>
+  readonly policies: Map<string, string>
+}
+
+const fault = (kind: FaultKind, code: string) => new IamFault(kind, code)
+
+const Policy = z.looseObject({
+  Version: z.literal('2012-10-17'),
+  Statement: z.array(
+    z.looseObject({
+      Effect: z.enum(['Allow', 'Deny']),
+      Condition: z.optional(
+        z.strictObject({
+          StringEquals: z.optional(z.record(z.string(), z.union([z.string(), z.array(z.string())]))),
+          DateLessThan: z.optional(z.strictObject({ 'aws:TokenIssueTime': z.string() })),
+        }),
+      ),
+    }),
+  ),
+})
+
+/** The part of IAM's evaluation that our denies use: each condition must hold, and an absent key holds none. */
+function denied(policies: ReadonlyMap<string, string>, request: { userId?: string; issuedAt?: number }): boolean {
+  return [...policies.values()].some((document) =>
+    Policy.parse(JSON.parse(document)).Statement.some(({ Effect: effect, Condition: condition }) => {
+      if (effect !== 'Deny') return false
+      const users = condition?.StringEquals?.['aws:userid']
+      if (users !== undefined && !(request.userId !== undefined && [users].flat().includes(request.userId))) return false
+      const before = condition?.DateLessThan?.['aws:TokenIssueTime']
+      return before === undefined || (request.issuedAt !== undefined && request.issuedAt * 1000 < Date.parse(before))
+    }),
+  )
+}

@@ -1,0 +1,174 @@
+import type * as z from 'zod/mini'
+import type { Lane } from '../contracts/primitives.ts'
+
+/**
+ * What a provider is. A provider is one folder: `definition.ts` (data only: no I/O, no client library, so that the
+ * planner and the API can load it), `provider.ts` (the calls), `fake.ts`, `README.md`. Nothing else is edited to add
+ * one: `npm run generate` lists the folders in `catalog.ts`, and the build makes one worker function for each.
+ */
+export interface Definition<Target = unknown, Secret = unknown, Lever = unknown, Settings = unknown> {
+  /** Folder name, and `provider` of an issuer. */
+  readonly name: string
+  readonly title: string
+  /** What a cut of one credential needs to know, in clear. Names incarnations (an oid, a unique id) where the issuer has them. */
+  readonly target: z.ZodMiniType<Target>
+  /** The part of the handle that is secret (the token itself): sealed at registration, opened only in this provider's worker. */
+  readonly secret?: z.ZodMiniType<Secret>
+  /** What one call needs to cut all that an identity holds at one issuer, reversibly. */
+  readonly lever?: z.ZodMiniType<Lever>
+  /** One issuer's configuration: where it is, how it is recognised. No secret in it. */
+  readonly settings: z.ZodMiniType<Settings>
+  /**
+   * The credential's name at its issuer, unique there for all time as far as the issuer allows; its hash is the
+   * credential's fingerprint, by which two leases are seen to share one credential. A secret may enter only hashed.
+   */
+  credential(target: Target, secret: Secret | undefined): string
+  /** The lever's name at its issuer: two identities with one lever are each other's bystanders. */
+  leverName?(lever: Lever): string
+  readonly capabilities: {
+    /** The issuer tells "already gone" from "cut just now"; where it cannot, a repeated cut is `revoked` again. */
+    readonly tellsAbsent: boolean
+    /** The issuer can say afterwards whether the credential is dead. */
+    readonly verifies: boolean
+    /** What `contain` can do: one call for an identity, only single leases, nothing. */
+    readonly containment: 'identity' | 'lease' | 'none'
+    /** `restore` can undo `contain`, and `revoke` until the soak time is over. */
+    readonly restores: boolean
+    /** After the cut an object remains at the issuer that `tidy` deletes when the soak time is over. */
+    readonly tidies: boolean
+    /** A credential can be named before it is minted, so pending leases are possible. */
+    readonly choosesName: boolean
+  }
+  readonly limits: {
+    /** Most leases in one `revoke`, `verify` or `tidy`; at most 100. */
+    readonly batch: number
+    /** How long after a cut the issuer may still honour the credential, in seconds: proof of death is asked after it. */
+    readonly propagationSeconds: number
+    /** Longest time one call to the issuer may take, in seconds. */
+    readonly callSeconds: number
+    /** Workers at once for P1 and P2 together; P0 has its own. */
+    readonly concurrency: number
+  }
+  /** The provider reads, changes and writes an object of the issuer: its work queues keep order per issuer. */
+  readonly serial: boolean
+  /** Where the worker must stand: `vpc` for issuers inside a network of yours. */
+  readonly network: 'public' | 'vpc'
+  /** IAM permissions of the worker beside those that every worker has. A wildcard needs a reason. */
+  readonly permissions: readonly Permission[]
+}
+
+export interface Permission {
+  readonly actions: readonly string[]
+  /** ARNs; `${partition}`, `${region}` and `${account}` are filled in by the stack. */
+  readonly resources: readonly string[]
+  readonly reason: string
+}
+
+/** One lease as its provider sees it. */
+export interface Subject<Target = unknown, Secret = unknown> {
+  readonly lease: string
+  readonly target: Target
+  /** Opened only for the length of the call; never log it, never put it in an answer. */
+  readonly secret?: Secret
+}
+
+/** One answer of an issuer about one lease: the whole truth about one attempt. */
+export type Answer =
+  /** We cut it, now. */
+  | { readonly status: 'revoked'; readonly said: string }
+  /** It was gone before we came: the right issuer answered, and it does not have it. */
+  | { readonly status: 'absent'; readonly said: string }
+  /** The world may heal. `unknown`: the attempt may have worked, its answer was lost. */
+  | { readonly status: 'retry'; readonly said: string; readonly afterSeconds?: number; readonly effect: 'none' | 'unknown' }
+  /** This issuer cannot cut it; it lives to its expiry. */
+  | { readonly status: 'unsupported'; readonly said: string; readonly livesUntil?: string }
+  /** It will not heal by itself: a person must look. */
+  | { readonly status: 'irrevocable'; readonly said: string }
+
+/** What an issuer says when asked whether a credential is dead. */
+export type Liveness =
+  | { readonly status: 'dead'; readonly said: string }
+  | { readonly status: 'alive'; readonly said: string }
+  | { readonly status: 'unknown'; readonly said: string }
+
+/** An answer about a lever. */
+export type LeverAnswer =
+  | { readonly status: 'done'; readonly said: string }
+  | { readonly status: 'retry'; readonly said: string; readonly afterSeconds?: number }
+  | { readonly status: 'unsupported'; readonly said: string }
+
+/** In whose name a call is made; levers are named or dated by it, never by the wall clock. */
+export interface Warrant {
+  readonly case: string
+  readonly lane: Lane
+  /** The identity's epoch that the case fences through. */
+  readonly epoch: number
+  /** When the fence closed, RFC 3339: what was issued before it dies, what comes later is another epoch's business. */
+  readonly fencedAt: string
+}
+
+/**
+ * One connected issuer. Each method must be safe to call twice, and must check that it speaks to the right issuer
+ * (server identifier, account id) before it believes "absent" or has any effect: else it throws `IssuerRefused`.
+ * `revoke`, `verify` and `tidy` take at most `limits.batch` subjects and give one answer for each, in order. A throw
+ * means that the whole batch has no answer; the worker then tries its leases one by one.
+ */
+export interface Provider<Target = unknown, Secret = unknown, Lever = unknown> {
+  /** New logins are refused, live sessions are ended, the credential does not come back by itself. */
+  revoke(batch: readonly Subject<Target, Secret>[], warrant: Warrant): Promise<Answer[]>
+  /** Is it really dead, sessions included? */
+  verify(batch: readonly Subject<Target, Secret>[], warrant: Warrant): Promise<Liveness[]>
+  /** Delete what the cut left behind; only after the soak time. Owned objects are reassigned, never dropped. */
+  tidy?(batch: readonly Subject<Target, Secret>[], warrant: Warrant): Promise<Answer[]>
+  /** Undo `revoke` within the soak time. */
+  restore?(batch: readonly Subject<Target, Secret>[], warrant: Warrant): Promise<Answer[]>
+  /** Cut all that one identity holds here, in one call whatever their number, reversibly. */
+  contain?(lever: Lever, warrant: Warrant): Promise<LeverAnswer>
+  /** Undo `contain`. */
+  release?(lever: Lever, warrant: Warrant): Promise<LeverAnswer>
+  /** Give connections back. */
+  close(): Promise<void>
+}
+
+/** What a provider is given to reach its issuer. */
+export interface Tools {
+  /** The issuer's admin credential, as its provider's README describes it; read anew for each connection. */
+  adminSecret(): Promise<string>
+  /** Milliseconds since 1970. */
+  now(): number
+  /** Environment of the worker that concerns clients (endpoints, region); never read `process.env`. */
+  readonly environment: Readonly<Record<string, string | undefined>>
+}
+
+/** A configured issuer as its provider sees it. */
+export interface IssuerHandle<Settings = unknown> {
+  readonly name: string
+  readonly settings: Settings
+}
+
+export interface ProviderModule<Target = unknown, Secret = unknown, Lever = unknown, Settings = unknown> {
+  readonly definition: Definition<Target, Secret, Lever, Settings>
+  connect(issuer: IssuerHandle<Settings>, tools: Tools): Promise<Provider<Target, Secret, Lever>>
+}
+
+/** Thrown by `connect` or any method: what failed is the issuer, not a lease, so no lease spends an attempt on it. */
+export abstract class IssuerError extends Error {
+  abstract readonly code: 'issuer-refused' | 'issuer-unavailable'
+  /** When to try again, in seconds, if the issuer said so. */
+  readonly afterSeconds: number | undefined
+  constructor(message: string, options?: { cause?: unknown; afterSeconds?: number }) {
+    super(message, options?.cause === undefined ? undefined : { cause: options.cause })
+    this.name = new.target.name
+    this.afterSeconds = options?.afterSeconds
+  }
+}
+
+/** The admin credential is refused, or another server answers at this address: opens the breaker until a person mends it. */
+export class IssuerRefused extends IssuerError {
+  readonly code = 'issuer-refused'
+}
+
+/** The issuer cannot be reached, hangs, throttles or answers nonsense: it may heal. */
+export class IssuerUnavailable extends IssuerError {
+  readonly code = 'issuer-unavailable'
+}

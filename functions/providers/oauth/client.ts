@@ -1,0 +1,230 @@
+import * as z from 'zod/mini'
+import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
+import { isEndpoint, type Settings } from './definition.ts'
+
+/** The admin client of one authorization server. Every method throws `IssuerError`s, and no error holds a token or a secret. */
+export interface OAuthClient {
+  readonly clientId: string
+  readonly canIntrospect: boolean
+  revoke(token: string, tokenType: string): Promise<RevocationAnswer>
+  /** Is the token active (RFC 7662)? */
+  introspect(token: string, tokenType: string): Promise<boolean>
+  /** A token of the admin client's own, by client_credentials; undefined where the server issues none to it. */
+  ownToken(): Promise<string | undefined>
+}
+
+/** `accepted`: 200 and nothing else, which says that the server does not know the token now. `error`: an OAuth error code. */
+export type RevocationAnswer = { readonly status: 'accepted' } | { readonly status: 'error'; readonly http: number; readonly error: string }
+
+const AdminSecret = z.strictObject({ clientId: z.string().check(z.minLength(1)), clientSecret: z.string().check(z.minLength(1)) })
+
+/** RFC 8414, section 2: what is needed of it. */
+const Metadata = z.object({
+  issuer: z.string(),
+  revocation_endpoint: z.optional(z.string()),
+  introspection_endpoint: z.optional(z.string()),
+  token_endpoint: z.optional(z.string()),
+})
+const Introspection = z.object({ active: z.boolean() })
+const OAuthError = z.object({ error: z.string().check(z.regex(/^[\x20-\x7e]{1,64}$/)) })
+const TokenResponse = z.object({ access_token: z.string().check(z.minLength(1)) })
+
+/** No answer of these endpoints is larger; a longer body is nonsense. */
+const MAXIMUM_BYTES = 262_144
+const MAXIMUM_RETRY_SECONDS = 3600
+
+interface Endpoints {
+  readonly revocation: string
+  readonly introspection: string | undefined
+  readonly token: string | undefined
+}
+
+/**
+ * Makes sure that the right issuer answers, and finds its endpoints.
+ *
+ * @throws IssuerRefused another issuer answers, an endpoint is missing or not https, or the secret is unusable
+ * @throws IssuerUnavailable no answer, or one that is no metadata
+ */
+export async function openClient(settings: Settings, secret: string, now: () => number): Promise<OAuthClient> {
+  const { clientId, clientSecret } = parseSecret(secret)
+  const http = new Http(settings.timeoutMilliseconds, now)
+  const endpoints = settings.endpoints.from === 'discovered' ? await discover(http, settings.issuer) : configured(settings.endpoints)
+  // RFC 6749, section 2.3.1: both parts are form-encoded before they are joined.
+  const authorization = `Basic ${Buffer.from(`${formEncode(clientId)}:${formEncode(clientSecret)}`).toString('base64')}`
+  const post = (endpoint: string, form: Readonly<Record<string, string>>) =>
+    http.request(endpoint, {
+      method: 'POST',
+      headers: { authorization, accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded' },
+      body: new URLSearchParams(form).toString(),
+    })
+
+  return {
+    clientId,
+    canIntrospect: endpoints.introspection !== undefined,
+
+    async revoke(token, tokenType) {
+      const answer = await post(endpoints.revocation, { token, token_type_hint: tokenType })
+      const error = OAuthError.safeParse(answer.json).data?.error
+      if (answer.status === 200) return error === undefined ? { status: 'accepted' } : { status: 'error', http: 200, error }
+      if (answer.status === 401 || error === 'invalid_client') throw refusedClient('revocation', answer.status)
+      if ((answer.status === 400 || answer.status === 403) && error !== undefined) return { status: 'error', http: answer.status, error }
+      if (answer.status === 403) throw refusedClient('revocation', answer.status)
+      throw answer.nonsense('the revocation endpoint')
+    },
+
+    async introspect(token, tokenType) {
+      if (endpoints.introspection === undefined) throw new IssuerRefused('OAuth: the issuer has no introspection endpoint')
+      const answer = await post(endpoints.introspection, { token, token_type_hint: tokenType })
+      const error = OAuthError.safeParse(answer.json).data?.error
+      if (answer.status === 401 || answer.status === 403 || error === 'invalid_client') {
+        throw refusedClient('introspection', answer.status)
+      }
+      const parsed = Introspection.safeParse(answer.json)
+      if (answer.status !== 200 || error !== undefined || !parsed.success) throw answer.nonsense('the introspection endpoint')
+      return parsed.data.active
+    },
+
+    async ownToken() {
+      if (endpoints.token === undefined) return undefined
+      const answer = await post(endpoints.token, { grant_type: 'client_credentials' })
+      const error = OAuthError.safeParse(answer.json).data?.error
+      if (answer.status === 401 || error === 'invalid_client') throw refusedClient('token', answer.status)
+      if (answer.status === 400 || answer.status === 403) return undefined
+      const parsed = TokenResponse.safeParse(answer.json)
+      if (answer.status !== 200 || !parsed.success) throw answer.nonsense('the token endpoint')
+      return parsed.data.access_token
+    },
+  }
+}
+
+const refusedClient = (endpoint: string, status: number) =>
+  new IssuerRefused(`OAuth: the ${endpoint} endpoint refuses the admin client (${status})`)
+
+/** application/x-www-form-urlencoded, as RFC 6749, appendix B, describes it. */
+const formEncode = (text: string) => new URLSearchParams([['', text]]).toString().slice(1)
+
+function parseSecret(secret: string): z.infer<typeof AdminSecret> {
+  let json: unknown
+  try {
+    json = JSON.parse(secret)
+  } catch {
+    // No cause: the parser quotes what it could not read.
+    throw new IssuerRefused('OAuth: the admin secret is not JSON')
+  }
+  const parsed = AdminSecret.safeParse(json)
+  if (!parsed.success) throw new IssuerRefused('OAuth: the admin secret must be {"clientId": ..., "clientSecret": ...}')
+  return parsed.data
+}
+
+function configured(endpoints: Extract<Settings['endpoints'], { from: 'configured' }>): Endpoints {
+  return { revocation: endpoints.revocation, introspection: endpoints.introspection, token: endpoints.token }
+}
+
+/** RFC 8414, section 3.1; where there is nothing, OpenID Connect Discovery 1.0, section 4, which appends instead. */
+async function discover(http: Http, issuer: string): Promise<Endpoints> {
+  const { origin, pathname } = new URL(issuer)
+  const path = pathname.replace(/\/$/, '')
+  const addresses = [
+    `${origin}/.well-known/oauth-authorization-server${path}`,
+    `${origin}${path}/.well-known/openid-configuration`,
+  ]
+  let answer: HttpAnswer | undefined
+  for (const address of addresses) {
+    answer = await http.request(address, { method: 'GET', headers: { accept: 'application/json' } })
+    const parsed = Metadata.safeParse(answer.json)
+    if (answer.status !== 200 || !parsed.success) continue
+    return endpointsOf(issuer, parsed.data)
+  }
+  throw answer?.nonsense('the metadata') ?? new IssuerUnavailable('OAuth: no metadata')
+}
+
+function endpointsOf(issuer: string, metadata: z.infer<typeof Metadata>): Endpoints {
+  if (metadata.issuer !== issuer) {
+    throw new IssuerRefused(`OAuth: another issuer answers here: ${printable(metadata.issuer)}, not ${issuer}`)
+  }
+  const { revocation_endpoint: revocation, introspection_endpoint: introspection, token_endpoint: token } = metadata
+  if (revocation === undefined) throw new IssuerRefused('OAuth: the issuer has no revocation endpoint')
+  for (const endpoint of [revocation, introspection, token]) {
+    if (endpoint !== undefined && !isEndpoint(endpoint)) {
+      throw new IssuerRefused(`OAuth: the metadata names an endpoint that is not https: ${printable(endpoint)}`)
+    }
+  }
+  return { revocation, introspection, token }
+}
+
+const printable = (text: string) => JSON.stringify(text.slice(0, 200))
+
+interface HttpAnswer {
+  readonly status: number
+  /** The body, if it is JSON. */
+  readonly json: unknown
+  /** The error for an answer that means nothing here. */
+  nonsense(where: string): IssuerUnavailable
+}
+
+class Http {
+  readonly #timeoutMilliseconds: number
+  readonly #now: () => number
+  constructor(timeoutMilliseconds: number, now: () => number) {
+    this.#timeoutMilliseconds = timeoutMilliseconds
+    this.#now = now
+  }
+
+  /** @throws IssuerUnavailable no answer in time, throttled, or a failing server */
+  async request(address: string, init: RequestInit): Promise<HttpAnswer> {
+    let response: Response
+    let body: string
+    try {
+      // A redirect would carry the token and the secret elsewhere.
+      response = await fetch(address, { ...init, redirect: 'manual', signal: AbortSignal.timeout(this.#timeoutMilliseconds) })
+      body = await readBody(response)
+    } catch (error) {
+      throw new IssuerUnavailable(`OAuth: ${failureOf(error)} at ${new URL(address).origin}`)
+    }
+    const { status } = response
+    if (status === 429 || status >= 500) {
+      const afterSeconds = this.#retryAfter(response.headers.get('retry-after'))
+      throw new IssuerUnavailable(`OAuth: the server answers ${status}`, afterSeconds === undefined ? {} : { afterSeconds })
+    }
+    const json = parseJson(body)
+    const what = body === '' ? 'no body' : json === undefined ? 'a body that is not JSON' : 'a JSON body of another shape'
+    return { status, json, nonsense: (where) => new IssuerUnavailable(`OAuth: ${where} answers ${status} with ${what}`) }
+  }
+
+  /** RFC 9110, section 10.2.3: seconds, or a date. */
+  #retryAfter(header: string | null): number | undefined {
+    if (header === null) return undefined
+    const seconds = /^\d{1,9}$/.test(header) ? Number(header) : Math.ceil((Date.parse(header) - this.#now()) / 1000)
+    return Number.isNaN(seconds) ? undefined : Math.min(Math.max(seconds, 1), MAXIMUM_RETRY_SECONDS)
+  }
+}
+
+async function readBody(response: Response): Promise<string> {
+  if (response.body === null) return ''
+  const parts: Uint8Array[] = []
+  let bytes = 0
+  for await (const part of response.body) {
+    bytes += part.byteLength
+    if (bytes > MAXIMUM_BYTES) throw new RangeError('a body that is too large')
+    parts.push(part)
+  }
+  return Buffer.concat(parts).toString('utf8')
+}
+
+function parseJson(body: string): unknown {
+  try {
+    return JSON.parse(body)
+  } catch {
+    // Whoever asked says what a body that is not JSON means.
+    return undefined
+  }
+}
+
+/** What went wrong with a request, in words that hold nothing of the request. */
+function failureOf(error: unknown): string {
+  if (error instanceof DOMException && error.name === 'TimeoutError') return 'no answer in time'
+  if (error instanceof RangeError) return error.message
+  const cause = error instanceof Error ? error.cause : undefined
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown'
+  return `no connection (${code})`
+}

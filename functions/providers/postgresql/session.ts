@@ -1,0 +1,130 @@
+import { Socket } from 'node:net'
+import pg from 'pg'
+import * as z from 'zod/mini'
+import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
+import type { Settings } from './definition.ts'
+
+/** What the provider needs of a connection: one statement, its rows. Errors are `IssuerError`s. */
+export interface Session {
+  query<Row extends object>(statement: string, values?: readonly unknown[]): Promise<Row[]>
+  /** Ends the connection at once, without waiting for the server. */
+  destroy(): void
+}
+
+const AdminSecret = z.strictObject({ user: z.string().check(z.minLength(1)), password: z.string().check(z.minLength(1)) })
+
+/**
+ * Opens a connection to one database of the server.
+ *
+ * @throws IssuerRefused the secret is unusable, the server refuses it, or its certificate does not hold
+ * @throws IssuerUnavailable the server cannot be reached, or hangs
+ */
+export async function openSession(settings: Settings, database: string, secret: string): Promise<Session> {
+  const { user, password } = parseSecret(secret)
+  const socket = new Socket()
+  let asksInClear = false
+  const client = new pg.Client({
+    host: settings.host,
+    port: settings.port,
+    database,
+    user,
+    password: () => {
+      if (asksInClear && settings.tls.mode !== 'verify-full') {
+        throw new IssuerRefused('the server asked for the admin password in clear, and its certificate is not verified')
+      }
+      return password
+    },
+    ssl: tlsOptions(settings),
+    stream: () => socket,
+    application_name: 'rescind',
+    connectionTimeoutMillis: settings.connectTimeoutMilliseconds,
+    statement_timeout: settings.statementTimeoutMilliseconds,
+    // The server's own limit comes first and says why; this one is for a server that is silent.
+    query_timeout: settings.statementTimeoutMilliseconds + 500,
+    idle_in_transaction_session_timeout: 30_000,
+  })
+  // Whoever answers at this address may ask for the password itself; only a proven server gets it.
+  client.connection.on('authenticationCleartextPassword', () => {
+    asksInClear = true
+  })
+  // A connection that breaks while idle has nobody to tell: its next statement fails.
+  client.on('error', () => undefined)
+  const destroy = () => {
+    socket.destroy()
+  }
+  try {
+    await client.connect()
+  } catch (error) {
+    destroy()
+    throw issuerError(error)
+  }
+  return {
+    async query<Row extends object>(statement: string, values?: readonly unknown[]) {
+      try {
+        const { rows } = await client.query<Row>(statement, values === undefined ? [] : [...values])
+        return rows
+      } catch (error) {
+        throw issuerError(error)
+      }
+    },
+    destroy,
+  }
+}
+
+function parseSecret(secret: string): z.infer<typeof AdminSecret> {
+  let json: unknown
+  try {
+    json = JSON.parse(secret)
+  } catch {
+    // No cause: the parser quotes what it could not read.
+    throw new IssuerRefused('the admin secret is not JSON')
+  }
+  const parsed = AdminSecret.safeParse(json)
+  if (!parsed.success) throw new IssuerRefused('the admin secret must be {"user": ..., "password": ...}')
+  return parsed.data
+}
+
+function tlsOptions({ tls, host }: Settings): pg.ClientConfig['ssl'] {
+  switch (tls.mode) {
+    case 'disable':
+      return false
+    case 'require':
+      return { rejectUnauthorized: false }
+    case 'verify-full':
+      // `host` is what the certificate is checked against; pg sends a server name only where it is not an address.
+      return { rejectUnauthorized: true, host, ...(tls.ca === undefined ? {} : { ca: tls.ca }) }
+  }
+}
+
+/** Why a server of ours would not let us in, by SQLSTATE (PostgreSQL manual, appendix A): a person must mend it. */
+const REFUSED: Readonly<Record<string, string>> = {
+  '28000': 'the server does not let the admin in',
+  '28P01': 'the server refuses the admin password',
+  '3D000': 'the server has no database of that name',
+  '42501': 'the admin lacks a privilege',
+}
+
+/** OpenSSL's and Node's codes for a certificate that does not prove the server. */
+const CERTIFICATE = /^(ERR_TLS_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_(VERIFY|GET)_|HOSTNAME_MISMATCH)/
+
+function issuerError(error: unknown): IssuerRefused | IssuerUnavailable {
+  if (error instanceof IssuerRefused || error instanceof IssuerUnavailable) return error
+  const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
+  const cause = new SessionFailure(error instanceof Error ? error.message : 'unknown', code)
+  const refused = code === undefined ? undefined : REFUSED[code]
+  if (refused !== undefined) return new IssuerRefused(`PostgreSQL: ${refused} (${code})`, { cause })
+  if (code !== undefined && CERTIFICATE.test(code)) {
+    return new IssuerRefused(`PostgreSQL: the server's certificate does not hold (${code})`, { cause })
+  }
+  return new IssuerUnavailable(`PostgreSQL: no answer to rely on (${code ?? cause.message})`, { cause })
+}
+
+/** A client's error without the objects that hang on it: nothing of a connection may reach a log. */
+class SessionFailure extends Error {
+  override readonly name = 'SessionFailure'
+  readonly code: string | undefined
+  constructor(message: string, code: string | undefined) {
+    super(message)
+    this.code = code
+  }
+}

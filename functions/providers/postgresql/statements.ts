@@ -1,0 +1,257 @@
+/**
+ * The statements, each for a whole batch. Values travel as parameters; names are quoted by the server's
+ * `format('%I')`. `DO` takes no parameters, so its work is handed over in a setting of the transaction, as JSON.
+ *
+ * In a `DO` each role has a block of its own: what one role raises is noted as its SQLSTATE, and harms no other.
+ * Roles are altered by name, since PostgreSQL knows no other way, and checked by oid afterwards in the same block:
+ * a role that was renamed or replaced in between raises, and the block leaves no trace.
+ */
+
+/** Marker roles: members of the first were shut by `contain`, of the second by `revoke`, and were open before. */
+export const CONTAINED = 'rescind_contained'
+export const REVOKED = 'rescind_revoked'
+
+/** Who answers, and as whom we stand there. */
+export const PREFLIGHT = `
+  SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system,
+         pg_is_in_recovery() AS standby,
+         me.rolsuper OR me.rolcreaterole AS alters,
+         me.rolsuper OR pg_has_role(me.oid, 'pg_signal_backend', 'USAGE') AS signals,
+         (SELECT count(*)::int FROM pg_roles WHERE rolname IN ('${CONTAINED}', '${REVOKED}')) AS markers
+    FROM pg_roles me WHERE me.rolname = current_user`
+export interface PreflightRow {
+  readonly system: string
+  readonly standby: boolean
+  readonly alters: boolean
+  readonly signals: boolean
+  readonly markers: number
+}
+
+/** Two sessions may come here at once: whoever is second finds the roles there. */
+export const CREATE_MARKERS = `
+  DO $rescind$
+  DECLARE marker text;
+  BEGIN
+    FOREACH marker IN ARRAY ARRAY['${CONTAINED}', '${REVOKED}'] LOOP
+      BEGIN
+        IF to_regrole(marker) IS NULL THEN EXECUTE format('CREATE ROLE %I NOLOGIN', marker); END IF;
+      EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+      END;
+    END LOOP;
+  END $rescind$`
+
+/** What forbids to cut a role; NULL: nothing. Before PostgreSQL 16, CREATEROLE alone allows to alter any role but superusers. */
+const REFUSAL = `
+  CASE WHEN r.oid IS NULL THEN NULL
+       WHEN r.rolname IN (current_user, session_user) THEN 'admin'
+       WHEN r.rolname IN ('${CONTAINED}', '${REVOKED}') OR r.oid::bigint < 16384 THEN 'reserved'
+       WHEN r.rolsuper THEN 'superuser'
+       WHEN r.rolreplication THEN 'replication'
+       WHEN NOT me.rolsuper AND current_setting('server_version_num')::int >= 160000
+            AND NOT pg_has_role(me.oid, r.oid, 'MEMBER WITH ADMIN OPTION') THEN 'unmanageable'
+  END`
+
+const STATE = `
+  r.oid::text AS oid, coalesce(r.rolcanlogin, false) AS login, ${REFUSAL} AS refusal,
+  (SELECT count(*)::int FROM pg_stat_activity a WHERE a.usesysid = r.oid AND a.pid <> pg_backend_pid()) AS sessions`
+
+/** A role as the server has it; `oid` is null where there is none. */
+export interface RoleRow {
+  readonly oid: string | null
+  readonly login: boolean
+  readonly refusal: 'admin' | 'reserved' | 'superuser' | 'replication' | 'unmanageable' | null
+  readonly sessions: number
+}
+
+/** $1 names, $2 oids or nulls; a row for each, in order. Names are compared as text: a cast to `name` would cut them short. */
+export const FIND_ROLES = `
+  SELECT ${STATE},
+         (s.oid IS NOT NULL AND EXISTS (SELECT FROM pg_roles n WHERE n.rolname::text = s.name AND n.oid <> s.oid)) AS namesake,
+         (SELECT count(*)::int FROM pg_stat_activity a
+           WHERE a.pid <> pg_backend_pid() AND r.oid IS NULL AND a.usesysid IS NOT NULL
+             AND CASE WHEN s.oid IS NULL THEN a.usesysid NOT IN (SELECT oid FROM pg_roles) ELSE a.usesysid = s.oid END) AS orphans
+    FROM unnest($1::text[], $2::oid[]) WITH ORDINALITY s(name, oid, n)
+   CROSS JOIN (SELECT * FROM pg_roles WHERE rolname = current_user) me
+    LEFT JOIN pg_roles r ON CASE WHEN s.oid IS NULL THEN r.rolname::text = s.name ELSE r.oid = s.oid END
+   ORDER BY s.n`
+export interface FoundRow extends RoleRow {
+  /** Another role bears the name now. */
+  readonly namesake: boolean
+  /** Where the role is gone: sessions of that oid; without an oid, sessions of any role that is gone. */
+  readonly orphans: number
+}
+
+/**
+ * $1 the group: itself and its direct members. Members of members are other identities. A membership without INHERIT
+ * and SET gives no access: PostgreSQL 16 puts whoever creates a role into it that way, to administer it.
+ */
+export const FIND_MEMBERS = `
+  SELECT ${STATE}, r.oid = g.oid AS "isGroup",
+         EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole('${CONTAINED}') AND m.member = r.oid) AS contained,
+         EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole('${REVOKED}') AND m.member = r.oid) AS revoked
+    FROM pg_roles g
+   CROSS JOIN (SELECT * FROM pg_roles WHERE rolname = current_user) me
+    JOIN pg_roles r ON r.oid = g.oid OR EXISTS (
+           SELECT FROM pg_auth_members m WHERE m.roleid = g.oid AND m.member = r.oid
+              AND (coalesce((to_jsonb(m)->>'inherit_option')::boolean, true) OR coalesce((to_jsonb(m)->>'set_option')::boolean, true)))
+   WHERE g.rolname::text = $1
+   ORDER BY r.oid`
+export interface MemberRow extends RoleRow {
+  readonly oid: string
+  readonly isGroup: boolean
+  readonly contained: boolean
+  readonly revoked: boolean
+}
+
+export const HAND_OVER = `SELECT set_config('rescind.work', $1, true), set_config('lock_timeout', $2, true)`
+export const TAKE_BACK = `SELECT current_setting('rescind.answer') AS answer`
+
+/** How a DO answers: oid to `done`, `idle` (nothing to do), `gone`, a word of its own, or an SQLSTATE. */
+export type DoAnswer = Readonly<Record<string, string>>
+
+const each = (declarations: string, body: string, onError = 'NULL;') => `
+  DO $rescind$
+  DECLARE
+    work jsonb := current_setting('rescind.work')::jsonb;
+    answers jsonb := '{}';
+    answer text;
+    subject oid;
+    role record;
+    ${declarations}
+  BEGIN
+    -- In the order of oids, so that two batches cannot wait for each other.
+    FOR subject IN SELECT value::oid FROM jsonb_array_elements_text(work->'oids') ORDER BY value::oid LOOP
+      FOR try IN 1..3 LOOP
+        BEGIN
+          answer := 'gone';
+          SELECT r.oid, r.rolname, r.rolcanlogin INTO role FROM pg_roles r WHERE r.oid = subject;
+          EXIT WHEN NOT FOUND;
+          ${body}
+          EXIT;
+        EXCEPTION WHEN OTHERS THEN
+          answer := SQLSTATE;
+          ${onError}
+        END;
+      END LOOP;
+      answers := answers || jsonb_build_object(subject::text, answer);
+    END LOOP;
+    PERFORM set_config('rescind.answer', answers::text, true);
+  END $rescind$`
+
+/** Raised where a name no longer leads to the oid that was looked up: the next try looks again. */
+const RENAMED = `RAISE EXCEPTION 'the role was renamed or replaced' USING ERRCODE = '40001'`
+
+/**
+ * work: oids, mark, unmark. NOLOGIN, and the marker that says who shut a role that was open. A role can hold its own
+ * row in pg_authid locked (by changing its password in an open transaction): its sessions are ended, then once more.
+ */
+export const SHUT = each(
+  'was_open boolean;',
+  `
+          was_open := role.rolcanlogin;
+          IF was_open THEN
+            EXECUTE format('ALTER ROLE %I NOLOGIN', role.rolname);
+            IF (SELECT rolcanlogin FROM pg_roles WHERE oid = subject) IS DISTINCT FROM false THEN ${RENAMED}; END IF;
+          END IF;
+          answer := CASE WHEN was_open THEN 'done' ELSE 'idle' END;
+          BEGIN
+            IF was_open OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole(work->>'unmark') AND m.member = subject) THEN
+              EXECUTE format('GRANT %I TO %I', work->>'mark', role.rolname);
+              IF work->>'unmark' IS NOT NULL THEN EXECUTE format('REVOKE %I FROM %I', work->>'unmark', role.rolname); END IF;
+            END IF;
+          EXCEPTION WHEN OTHERS THEN
+            -- The cut stands without its marker; only the way back is then a person's work.
+            answer := answer || ' unmarked';
+          END;`,
+  `PERFORM pg_stat_clear_snapshot();
+          PERFORM pg_terminate_backend(a.pid) FROM pg_stat_activity a WHERE a.usesysid = subject AND a.pid <> pg_backend_pid();`,
+)
+
+/** work: oids, mark. LOGIN again for the roles that carry the marker. */
+export const OPEN = each(
+  'marker text;',
+  `
+          answer := 'unmarked';
+          EXIT WHEN NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole(work->>'mark') AND m.member = subject);
+          EXECUTE format('ALTER ROLE %I LOGIN', role.rolname);
+          IF (SELECT rolcanlogin FROM pg_roles WHERE oid = subject) IS DISTINCT FROM true THEN ${RENAMED}; END IF;
+          FOREACH marker IN ARRAY ARRAY['${CONTAINED}', '${REVOKED}'] LOOP
+            IF EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole(marker) AND m.member = subject) THEN
+              EXECUTE format('REVOKE %I FROM %I', marker, role.rolname);
+            END IF;
+          END LOOP;
+          answer := 'done';`,
+)
+
+/** Ends the sessions of the oids $1, one row for each oid that still has some. Once more until there are no rows. */
+export const END_SESSIONS = `
+  SELECT a.usesysid::text AS oid, array_agg(a.pid) AS pids, count(*) FILTER (WHERE pg_terminate_backend(a.pid))::int AS signalled
+    FROM pg_stat_activity a
+   WHERE a.usesysid = ANY($1::oid[]) AND a.pid <> pg_backend_pid()
+   GROUP BY a.usesysid`
+export interface SessionsRow {
+  readonly oid: string
+  readonly pids: readonly number[]
+}
+
+/** What DROP OWNED may clear away: entries that only say what belongs to the role, and hold nothing (default privileges, user mappings). */
+const NO_OBJECT = `('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)`
+
+/** What ties the oids $1 to the databases; `database` is null for shared objects, as databases themselves. */
+export const FIND_TIES = `
+  SELECT d.refobjid::text AS oid, b.datname::text AS database,
+         count(*) FILTER (WHERE d.deptype = 'o' AND d.classid NOT IN ${NO_OBJECT})::int AS owned
+    FROM pg_shdepend d LEFT JOIN pg_database b ON b.oid = d.dbid
+   WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = ANY($1::oid[])
+   GROUP BY d.refobjid, b.datname
+   ORDER BY d.refobjid, b.datname`
+export interface TieRow {
+  readonly oid: string
+  readonly database: string | null
+  readonly owned: number
+}
+
+const DEPENDENCIES_HERE = `
+            pg_shdepend d WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = subject
+               AND d.dbid IN (0, (SELECT b.oid FROM pg_database b WHERE b.datname = current_database()))`
+const OWNED_HERE = `(SELECT count(*) FROM ${DEPENDENCIES_HERE} AND d.deptype = 'o' AND d.classid NOT IN ${NO_OBJECT})`
+
+/**
+ * work: oids, heir (or null). Hands over what a role owns here, then clears its
+ * privileges away. DROP OWNED drops what is owned, so it runs only when a count, taken after the handing over, is 0.
+ */
+export const HAND_OVER_OWNED = each(
+  'owned int;',
+  `
+          answer := 'open';
+          EXIT WHEN role.rolcanlogin;
+          IF NOT pg_has_role(current_user, subject, 'USAGE') THEN
+            EXECUTE format(CASE WHEN current_setting('server_version_num')::int >= 160000
+                                THEN 'GRANT %I TO %I WITH INHERIT TRUE, SET TRUE' ELSE 'GRANT %I TO %I' END, role.rolname, current_user);
+          END IF;
+          IF work->>'heir' IS NOT NULL AND ${OWNED_HERE} > 0 THEN
+            EXECUTE format('REASSIGN OWNED BY %I TO %I', role.rolname, work->>'heir');
+          END IF;
+          IF ${OWNED_HERE} > 0 THEN RAISE EXCEPTION 'the role still owns something' USING ERRCODE = '2BP01'; END IF;
+          EXECUTE format('DROP OWNED BY %I', role.rolname);
+          IF (SELECT rolname FROM pg_roles WHERE oid = subject) IS DISTINCT FROM role.rolname THEN ${RENAMED}; END IF;
+          -- What others granted, only they and superusers can take back: DROP OWNED passes over it with a warning.
+          answer := CASE WHEN EXISTS (SELECT FROM ${DEPENDENCIES_HERE}) THEN 'tied' ELSE 'done' END;`,
+)
+
+/** work: oids. Drops roles that nobody can use: a session outlives its role, and would not be seen by name any more. */
+export const DROP_ROLES = each(
+  '',
+  `
+          answer := 'open';
+          EXIT WHEN role.rolcanlogin;
+          answer := 'session';
+          PERFORM pg_stat_clear_snapshot();
+          EXIT WHEN EXISTS (SELECT FROM pg_stat_activity a WHERE a.usesysid = subject);
+          EXECUTE format('DROP ROLE %I', role.rolname);
+          IF EXISTS (SELECT FROM pg_roles WHERE oid = subject) THEN ${RENAMED}; END IF;
+          answer := 'done';`,
+)
+
+/** $1 the heir's name: its oid, if it exists. */
+export const FIND_HEIR = `SELECT oid::text AS oid FROM pg_roles WHERE rolname::text = $1`

@@ -1,0 +1,64 @@
+import * as z from 'zod/mini'
+import { backoffSeconds } from '../domain/backoff.ts'
+import type { Actor } from '../domain/model.ts'
+import { after, instant, secondsUntil } from '../domain/time.ts'
+import { IssuerError, type ProviderModule, type Warrant } from '../providers/contract.ts'
+import { caseOf, endLever, leverOf, postponeLever } from '../store/cases.ts'
+import { identityOf } from '../store/identities.ts'
+import type { issuerConnections } from './issuer.ts'
+import type { Again, WorkPorts } from './work.ts'
+
+/** A lever that will not move is shown in the case; the leases behind it are cut one by one all the same. */
+const TRIES = 10
+
+/**
+ * Pulls one identity's lever at one issuer: one call, however many leases hang on it. The lever follows what the
+ * identity wishes now, not what the message said when it was sent (protocol 5): an identity that was reinstated
+ * meanwhile is left alone.
+ */
+export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: ReturnType<typeof issuerConnections>) {
+  const { table, clock, limits, random } = ports
+
+  return async function contain(caseId: string, identityKey: string, issuerName: string): Promise<Again> {
+    const lever = await leverOf(table, caseId, identityKey, issuerName)
+    if (lever === undefined || lever.state !== 'open') return undefined
+    const current = await caseOf(table, caseId)
+    const identity = await identityOf(table, identityKey)
+    if (current === undefined || identity === undefined) return undefined
+    const by: Actor = { who: `revoke/${module.definition.name}`, case: caseId, trigger: current.type, why: current.reason, at: instant(clock.now()) }
+    const later = async (seconds: number, said: string, spends: boolean): Promise<Again> => {
+      await postponeLever(table, lever, after(by.at, seconds), said, spends, by)
+      return seconds
+    }
+    if (identity.epoch > identity.fencedThrough) {
+      await endLever(table, lever, 'done', 'the identity was reinstated before', by)
+      return undefined
+    }
+    const reached = await issuers.reach(issuerName, by)
+    if (reached.kind === 'unknown') {
+      await endLever(table, lever, 'failed', reached.said, by)
+      return undefined
+    }
+    if (reached.kind === 'not-now') return later(Math.max(1, secondsUntil(reached.until, by.at)), reached.said, false)
+    const { provider } = reached
+    const parsed = module.definition.lever === undefined ? undefined : z.safeParse(module.definition.lever, lever.lever)
+    if (provider.contain === undefined || parsed?.success !== true) {
+      await endLever(table, lever, 'failed', 'the provider has no such lever', by)
+      return undefined
+    }
+    const warrant: Warrant = { case: caseId, lane: current.lane, epoch: lever.epoch, fencedAt: lever.fencedAt }
+    try {
+      const answer = await provider.contain(parsed.data, warrant)
+      await issuers.served(issuerName)
+      const doneBy = { ...by, at: instant(clock.now()) }
+      if (answer.status === 'done') await endLever(table, lever, 'done', answer.said, doneBy)
+      else if (answer.status === 'unsupported' || lever.attempts + 1 >= TRIES) await endLever(table, lever, 'failed', answer.said, doneBy)
+      else return later(backoffSeconds(lever.attempts + 1, random.fraction(), limits.backoffSeconds, answer.afterSeconds), answer.said, true)
+      return undefined
+    } catch (error) {
+      if (!(error instanceof IssuerError)) throw error
+      const { until, said } = await issuers.failed(issuerName, error, by)
+      return later(Math.max(1, secondsUntil(until, by.at)), said, false)
+    }
+  }
+}

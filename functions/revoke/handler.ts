@@ -1,0 +1,39 @@
+import { WorkMessage } from '../contracts/message.ts'
+import type { ProviderModule } from '../providers/contract.ts'
+import { kmsClient, secretsManagerClient, sqsClient } from '../runtime/aws.ts'
+import { readEnvironment } from '../runtime/environment.ts'
+import { keyService } from '../runtime/keys.ts'
+import { jsonLog } from '../runtime/log.ts'
+import { quarantineOf } from '../runtime/quarantine.ts'
+import { opener } from '../runtime/sealing.ts'
+import { secretStore } from '../runtime/secrets.ts'
+import { sqsVisibility } from '../runtime/sqs.ts'
+import { sqsBatch } from '../runtime/sqs-batch.ts'
+import { clock, dispatchOf, random, tableOf, variables } from '../runtime/wiring.ts'
+import { revokeWorker } from './worker.ts'
+
+/** The Lambda handler of a provider's worker; the build makes one entry for each provider. */
+export function revokeHandler(module: ProviderModule) {
+  const environment = readEnvironment(['tableName', 'queues', 'secrets', 'sealing', 'settings'])
+  const log = jsonLog({ clock, function: `revoke-${module.definition.name}` })
+  const { limits } = environment.settings
+  const table = tableOf(environment)
+  const keys = keyService(environment.sealing, { random, client: kmsClient })
+  return sqsBatch({
+    schema: WorkMessage,
+    handle: revokeWorker(module, {
+      table,
+      dispatch: dispatchOf(environment, table),
+      clock,
+      random,
+      log,
+      secrets: secretStore(environment.secrets, { clock, client: secretsManagerClient }),
+      open: opener({ keys, clock }),
+      limits,
+      environment: variables(),
+    }),
+    onInvalid: quarantineOf(table, clock, limits.retentionDays),
+    visibility: sqsVisibility(sqsClient()),
+    log,
+  })
+}

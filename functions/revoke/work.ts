@@ -1,0 +1,266 @@
+import { noOutcomes, type Outcome, type OutcomeCounts } from '../contracts/outcome.ts'
+import type { WorkMessage } from '../contracts/message.ts'
+import type { Settings } from '../contracts/settings.ts'
+import { backoffSeconds } from '../domain/backoff.ts'
+import type { Actor, Case, Chunk, Issuer, Lease } from '../domain/model.ts'
+import { parked, prove, settle } from '../domain/settle.ts'
+import { after, instant, secondsUntil, ttl } from '../domain/time.ts'
+import { type Answer, IssuerError, type Liveness, type Provider, type ProviderModule, type Warrant } from '../providers/contract.ts'
+import type { Dispatch } from '../runtime/dispatch.ts'
+import { caseOf } from '../store/cases.ts'
+import { unitName } from '../store/keys.ts'
+import { answered, credentialsOf, finish, leasesOf, noteCut } from '../store/leases.ts'
+import type { Write } from '../store/table.ts'
+import { amendmentOf, type ChunkState, chunkOf, covered, finishChunk, postponeChunk, writeGroups } from '../store/work.ts'
+import { gather, type Taken } from './gather.ts'
+import { eachAnswered, type IssuerPorts, issuerConnections, type Reached, subjectsOf, unclear, unknowable } from './issuer.ts'
+import { tidy } from './tidy.ts'
+
+export interface WorkPorts extends IssuerPorts {
+  readonly dispatch: Dispatch
+  readonly limits: Settings['limits']
+}
+
+/** Seconds until a piece of work is due again; absent: it is over for now. */
+export type Again = number | undefined
+
+/** A lease that another case is at is asked after this often, in seconds; it spends no attempt. */
+const WAIT_SECONDS = 5
+const PAGE = 100
+/** Visibility serves waits below a minute; longer ones stand in the table (protocol 14). */
+export const SHORT_WAIT_SECONDS = 60
+
+type Applied = Chunk['applied']
+
+/** What became of the leases of a chunk in one attempt. */
+interface Round {
+  applied: Record<string, Applied[string]>
+  /** Leases without a final outcome. */
+  open: number
+  waiting: number
+  /** The longest back-off hint of an issuer, in seconds. */
+  hint: number
+  /** Something was tried and failed: the attempt counts. */
+  spent: boolean
+  /** The next moment at which something is known to be due, if nothing failed. */
+  next: string | undefined
+  said: string
+}
+
+/**
+ * Works on one chunk or amendment until each of its leases has a final outcome, or says when to come back. Every step
+ * may be repeated: what was claimed stays claimed, what is final is only counted, and the chunk's end is conditional.
+ */
+export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
+  const { table, clock, random, limits } = ports
+  const issuers = issuerConnections(module, ports)
+  const { definition } = module
+  const now = () => instant(clock.now())
+
+  async function load(message: WorkMessage): Promise<{ chunk: Chunk; current: Case } | undefined> {
+    if (message.kind === 'contain') return undefined
+    const chunk =
+      message.kind === 'chunk' ? await chunkOf(table, message.case, message.progress, message.chunk) : await amendmentOf(table, message.case, message.lease)
+    if (chunk === undefined || chunk.step === 'over') return undefined
+    const current = await caseOf(table, message.case)
+    return current === undefined ? undefined : { chunk, current }
+  }
+
+  async function work(message: WorkMessage): Promise<Again> {
+    const loaded = await load(message)
+    if (loaded === undefined) {
+      ports.log.info('nothing left to do', { case: message.case, kind: message.kind, issuer: message.issuer })
+      return undefined
+    }
+    const { chunk, current } = loaded
+    const by: Actor = { who: `revoke/${definition.name}`, case: current.id, trigger: current.type, why: current.reason, at: now() }
+    const reached = await issuers.reach(chunk.issuer, by)
+    if (chunk.step === 'tidy') return tidy({ module, ports, issuers }, chunk, current, reached, by)
+    if (reached.kind === 'unknown') return park(chunk, current, reached.said, by)
+    // Its first visit claims the leases and finds their descendants even where the issuer does not answer: they may hang on issuers that do.
+    if (reached.kind === 'not-now' && chunk.v > 1) return notNow(chunk, reached, by)
+    return attempt(chunk, current, reached, by)
+  }
+
+  async function notNow(chunk: Chunk, reached: { readonly until: string; readonly said: string }, by: Actor, applied: Applied = chunk.applied): Promise<Again> {
+    const dueAt = after(reached.until, Math.ceil(random.fraction() * 10))
+    await postponeChunk(table, chunk, { step: stepOf(applied), applied, dueAt, spends: false, said: reached.said }, by)
+    return secondsUntil(dueAt, by.at)
+  }
+
+  async function attempt(chunk: Chunk, current: Case, reached: Exclude<Reached, { kind: 'unknown' }>, by: Actor): Promise<Again> {
+    const round: Round = { applied: { ...chunk.applied }, open: 0, waiting: 0, hint: 0, spent: false, next: undefined, said: '' }
+    const lastAttempt = chunk.attempts + 1 >= limits.attempts
+    try {
+      for await (const ids of covered(table, chunk, Math.min(PAGE, definition.limits.batch))) {
+        const { taken, waiting } = await gather({ table, dispatch: ports.dispatch }, current, chunk, ids, reached.kind === 'connected', limits, by)
+        round.waiting += waiting
+        if (reached.kind === 'connected') await cut(chunk, current, reached.provider, reached.issuer, taken, lastAttempt, round, by)
+      }
+      if (reached.kind === 'connected') await issuers.served(chunk.issuer)
+    } catch (error) {
+      if (!(error instanceof IssuerError)) throw error
+      return notNow(chunk, await issuers.failed(chunk.issuer, error, by), by, round.applied)
+    }
+    if (reached.kind === 'not-now') return notNow(chunk, reached, by, round.applied)
+    if (round.open === 0 && round.waiting === 0) return end(chunk, current, reached.issuer, by)
+    return postpone(chunk, round, by)
+  }
+
+  async function postpone(chunk: Chunk, round: Round, by: Actor): Promise<Again> {
+    const waits: number[] = []
+    if (round.spent || round.hint > 0) waits.push(backoffSeconds(chunk.attempts + 1, random.fraction(), limits.backoffSeconds, round.hint))
+    if (round.waiting > 0) waits.push(WAIT_SECONDS)
+    if (round.next !== undefined) waits.push(Math.max(1, Math.ceil(secondsUntil(round.next, by.at))))
+    const seconds = waits.length === 0 ? WAIT_SECONDS : Math.min(...waits)
+    // A short wait is the queue's; the sweeper comes after it, not beside it. A serial queue has no waits of its own.
+    const dueAt = after(by.at, seconds < SHORT_WAIT_SECONDS && !definition.serial ? seconds + SHORT_WAIT_SECONDS : seconds)
+    const state: ChunkState = { step: stepOf(round.applied), applied: round.applied, dueAt, spends: round.spent, said: round.said }
+    await postponeChunk(table, chunk, state, by)
+    return seconds
+  }
+
+  /** Cuts what is not cut yet, asks for proof of what is, and writes what is final. */
+  async function cut(
+    chunk: Chunk,
+    current: Case,
+    provider: Provider,
+    issuer: Issuer,
+    taken: readonly Taken[],
+    lastAttempt: boolean,
+    round: Round,
+    by: Actor,
+  ): Promise<void> {
+    const { applied } = round
+    const warrant: Warrant = { case: current.id, lane: current.lane, epoch: chunk.epoch ?? 0, fencedAt: current.fencedAt ?? current.openedAt }
+    const writes: { lease: Lease; writes: Write[] }[] = []
+    const final = (lease: Lease, outcome: Outcome) => {
+      delete applied[lease.id]
+      if (outcome.outcome === 'revoked' && lease.sharing === 'shared') shared.push(lease)
+      const livesOn = outcome.livesUntil !== undefined && outcome.livesUntil > by.at ? outcome.livesUntil : by.at
+      const keepUntil = after(livesOn, limits.retentionDays * 86400 + issuer.soakSeconds)
+      writes.push({ lease, writes: [finish(lease, current.id, outcome, ttl(keepUntil), after(by.at, limits.parkedRetrySeconds), by)] })
+    }
+    const shared: Lease[] = []
+    const again = (lease: Lease, said: string, spends: boolean) => {
+      if (spends && lastAttempt) return final(lease, parked(lease, `after ${limits.attempts} attempts: ${said}`, by.at))
+      round.open += 1
+      round.said = said
+      if (spends) round.spent = true
+    }
+    const nextAt = (moment: string) => {
+      if (round.next === undefined || moment < round.next) round.next = moment
+    }
+
+    const uncut = taken.filter(({ lease }) => applied[lease.id] === undefined)
+    const { subjects, unusable } = await subjectsOf(module, uncut.map(({ lease }) => lease), ports.open)
+    for (const { lease, said } of unusable) final(lease, parked(lease, said, by.at))
+    const credentials = await credentialsOf(table, uncut.filter(({ lease }) => lease.sharing === 'shared').map(({ lease }) => lease.fingerprint))
+    const before = new Map(uncut.map(({ lease, unanswered }) => [lease.id, unanswered]))
+    const answers: Answer[] =
+      subjects.length === 0 ? [] : await eachAnswered(subjects.map(({ subject }) => subject), (batch) => provider.revoke(batch, warrant), unclear)
+    for (const [index, { lease }] of subjects.entries()) {
+      const answer = answers[index]
+      if (answer === undefined) continue
+      const settled = settle(lease, answer, before.get(lease.id) ?? false, credentials.get(lease.fingerprint), now())
+      if (settled.kind === 'final') final(lease, settled.outcome)
+      else if (settled.kind === 'applied') {
+        const ready = definition.capabilities.verifies
+        if (ready) applied[lease.id] = { outcome: settled.outcome, evidence: settled.evidence }
+        else final(lease, { outcome: settled.outcome, at: now(), evidence: { ...settled.evidence, verified: 'the issuer cannot be asked' } })
+      } else {
+        if (!settled.unanswered && lease.unanswered) writes.push({ lease, writes: [answered(lease, settled.said, by)] })
+        if (settled.spends) round.hint = Math.max(round.hint, settled.afterSeconds ?? 0)
+        else nextAt(after(now(), settled.afterSeconds ?? WAIT_SECONDS))
+        again(lease, settled.said, settled.spends)
+      }
+    }
+    await verify(provider, warrant, taken, round, final, again, nextAt)
+    const results = await writeGroups(table, writes.map((group) => group.writes))
+    // A lease that was taken over meanwhile has its outcome from the case that took it: the next look copies it.
+    for (const result of results) if (!result) round.waiting += 1
+    for (const lease of shared) await noteCut(table, lease, current.id, now(), by)
+  }
+
+  /** Asks the issuer whether it is really dead, not before its propagation time is over. */
+  async function verify(
+    provider: Provider,
+    warrant: Warrant,
+    taken: readonly Taken[],
+    round: Round,
+    final: (lease: Lease, outcome: Outcome) => void,
+    again: (lease: Lease, said: string, spends: boolean) => void,
+    nextAt: (moment: string) => void,
+  ): Promise<void> {
+    const due: Lease[] = []
+    for (const { lease } of taken) {
+      const done = round.applied[lease.id]
+      if (done === undefined) continue
+      const provableAt = after(done.evidence.cutAt ?? now(), definition.limits.propagationSeconds)
+      if (provableAt > now()) {
+        round.open += 1
+        nextAt(provableAt)
+      } else due.push(lease)
+    }
+    if (due.length === 0) return
+    const { subjects } = await subjectsOf(module, due, ports.open)
+    const answers: Liveness[] = await eachAnswered(subjects.map(({ subject }) => subject), (batch) => provider.verify(batch, warrant), unknowable)
+    for (const [index, { lease }] of subjects.entries()) {
+      const liveness = answers[index]
+      const done = round.applied[lease.id]
+      if (liveness === undefined || done === undefined) continue
+      const proof = prove(done, liveness, now())
+      if (proof.kind === 'final') final(lease, proof.outcome)
+      else {
+        // What lives in spite of a success is cut again; what the issuer cannot tell is asked again.
+        if (proof.kind === 'lives') delete round.applied[lease.id]
+        again(lease, proof.kind === 'lives' ? `it lives after the cut: ${proof.said}` : proof.said, true)
+      }
+    }
+  }
+
+  /** Counts the outcomes as they stand in the table, and ends the chunk. */
+  async function end(chunk: Chunk, current: Case, issuer: Issuer | undefined, by: Actor): Promise<Again> {
+    const counts = noOutcomes()
+    let others = 0
+    for await (const ids of covered(table, chunk, PAGE)) {
+      for (const lease of (await leasesOf(table, ids.map(({ id }) => id))).values()) {
+        if (lease.claims[current.id] !== unitName(chunk)) continue
+        const outcome = lease.outcomes[current.id]
+        // Claimed, and not final after all: somebody else's write came in between.
+        if (outcome === undefined) others += 1
+        else counts[outcome.outcome] += 1
+      }
+    }
+    if (others > 0) return postpone(chunk, { applied: { ...chunk.applied }, open: others, waiting: others, hint: 0, spent: false, next: undefined, said: 'not final yet' }, by)
+    await finishChunk(table, chunk, counts, {}, tidyAt(counts, issuer, by), ttl(after(by.at, (limits.retentionDays + 366) * 86400)), by)
+    return undefined
+  }
+
+  function tidyAt(counts: OutcomeCounts, issuer: Issuer | undefined, by: Actor): string | undefined {
+    if (!definition.capabilities.tidies || issuer === undefined || counts.revoked === 0) return undefined
+    return after(by.at, issuer.soakSeconds)
+  }
+
+  /** No worker can serve this issuer: its leases are parked with the reason, and tried again when it is configured. */
+  async function park(chunk: Chunk, current: Case, said: string, by: Actor): Promise<Again> {
+    let waiting = 0
+    for await (const ids of covered(table, chunk, PAGE)) {
+      const gathered = await gather({ table, dispatch: ports.dispatch }, current, chunk, ids, false, limits, by)
+      waiting += gathered.waiting
+      const results = await writeGroups(
+        table,
+        gathered.taken.map(({ lease }) => [
+          finish(lease, current.id, parked(lease, said, by.at), 0, after(by.at, limits.parkedRetrySeconds), by),
+        ]),
+      )
+      waiting += results.filter((result) => !result).length
+    }
+    if (waiting === 0) return end(chunk, current, undefined, by)
+    return postpone(chunk, { applied: {}, open: 0, waiting, hint: 0, spent: false, next: undefined, said }, by)
+  }
+
+  return { work, issuers }
+}
+
+const stepOf = (applied: Applied): Chunk['step'] => (Object.keys(applied).length > 0 ? 'verify' : 'revoke')

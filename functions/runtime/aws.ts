@@ -1,0 +1,36 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb'
+import { EventBridgeClient } from '@aws-sdk/client-eventbridge'
+import { KMSClient } from '@aws-sdk/client-kms'
+import { S3Client } from '@aws-sdk/client-s3'
+import { SecretsManagerClient } from '@aws-sdk/client-secrets-manager'
+import { SQSClient } from '@aws-sdk/client-sqs'
+
+/**
+ * One client of each service for a process: made by its entry file, at its cold start. Region, endpoints and credentials
+ * come from the standard variables. Time-outs are short against a function's own: a call that hangs is better tried
+ * again by the message's next delivery than waited for.
+ */
+const requestHandler = (seconds: number) => ({
+  connectionTimeout: 1_000,
+  requestTimeout: seconds * 1_000,
+  // Without it the SDK only warns of a request that takes too long.
+  throwOnRequestTimeout: true,
+  httpAgent: { keepAlive: true, maxSockets: 64 },
+  httpsAgent: { keepAlive: true, maxSockets: 64 },
+})
+
+/** The table's adapter retries by itself and must know of every failed try: see `store/dynamodb.ts`. */
+export const dynamoClient = () => new DynamoDBClient({ maxAttempts: 1, requestHandler: requestHandler(4) })
+
+export const sqsClient = () => new SQSClient({ maxAttempts: 3, requestHandler: requestHandler(4) })
+export const eventBridgeClient = () => new EventBridgeClient({ maxAttempts: 3, requestHandler: requestHandler(4) })
+export const kmsClient = () => new KMSClient({ maxAttempts: 3, requestHandler: requestHandler(4) })
+export const secretsManagerClient = () => new SecretsManagerClient({ maxAttempts: 3, requestHandler: requestHandler(4) })
+
+/** At another endpoint than AWS's, buckets have no host names of their own. */
+export const s3Client = () =>
+  new S3Client({
+    maxAttempts: 3,
+    requestHandler: requestHandler(8),
+    forcePathStyle: (process.env['AWS_ENDPOINT_URL_S3'] ?? process.env['AWS_ENDPOINT_URL']) !== undefined,
+  })

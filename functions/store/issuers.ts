@@ -1,0 +1,74 @@
+import { DEFAULT_SOAK_SECONDS, type IssuerDeclaration } from '../contracts/issuer.ts'
+import type { Actor, Breaker, Issuer } from '../domain/model.ts'
+import { actor, plain } from './identities.ts'
+import { as, read } from './items.ts'
+import { breakerItem, issuerItem, LIST } from './keys.ts'
+import type { Table } from './table.ts'
+
+export const issuerOf = (table: Table, name: string): Promise<Issuer | undefined> => read(table, 'issuer', issuerItem(name))
+
+/** Declares an issuer anew, whole; its breaker closes, because what it complained of may be mended. */
+export async function declareIssuer(table: Table, name: string, declaration: IssuerDeclaration, by: Actor): Promise<Issuer> {
+  const current = await issuerOf(table, name)
+  await table.write({
+    update: issuerItem(name),
+    set: [
+      ['kind', 'issuer'],
+      ['name', name],
+      ['provider', declaration.provider],
+      ['settings', plain(declaration.settings)],
+      ['soakSeconds', declaration.soakSeconds ?? current?.soakSeconds ?? DEFAULT_SOAK_SECONDS],
+      ['listPk', LIST.issuer],
+      ['listAt', name],
+      ['by', actor(by)],
+      ...(declaration.adminSecret === undefined ? [] : [['adminSecret', declaration.adminSecret] as const]),
+      ...(declaration.environment === undefined ? [] : [['environment', declaration.environment] as const]),
+    ],
+    remove: [
+      ...(declaration.adminSecret === undefined ? ['adminSecret'] : []),
+      ...(declaration.environment === undefined ? ['environment'] : []),
+    ],
+  })
+  await closeBreaker(table, name)
+  const issuer = await issuerOf(table, name)
+  if (issuer === undefined) throw new Error('an issuer vanished')
+  return issuer
+}
+
+export async function issuers(table: Table): Promise<Issuer[]> {
+  const found: Issuer[] = []
+  let cursor: string | undefined
+  do {
+    const page = await table.index({ index: 'list', partition: LIST.issuer, limit: 100, ...(cursor === undefined ? {} : { cursor }) })
+    found.push(...page.items.map((item) => as('issuer', item)))
+    cursor = page.cursor
+  } while (cursor !== undefined)
+  return found
+}
+
+export const breakerOf = (table: Table, issuer: string): Promise<Breaker | undefined> => read(table, 'breaker', breakerItem(issuer))
+
+/** Opens the breaker of an issuer until a moment; each further failure counts. */
+export async function openBreaker(
+  table: Table,
+  issuer: string,
+  opened: { readonly until: string; readonly code: string; readonly reason: string },
+  by: Actor,
+): Promise<void> {
+  await table.write({
+    update: breakerItem(issuer),
+    set: [
+      ['kind', 'breaker'],
+      ['issuer', issuer],
+      ['openUntil', opened.until],
+      ['code', opened.code],
+      ['reason', opened.reason],
+      ['by', actor(by)],
+    ],
+    add: [['failures', 1]],
+  })
+}
+
+export async function closeBreaker(table: Table, issuer: string): Promise<void> {
+  await table.write({ delete: breakerItem(issuer), if: [['pk', 'exists']] })
+}

@@ -1,0 +1,91 @@
+import { deploymentKey, identityKey, parentKey, parseLeaseId, SHARDS, shardOf, taskKey } from '../domain/keys.ts'
+import type { Chunk, WorkScope } from '../domain/model.ts'
+import type { ScopeRef } from '../contracts/scope.ts'
+import type { ItemKey } from './table.ts'
+
+/** Where everything lies: the only place that writes key text. Every part is a hash or a narrow name, so `#` is never ambiguous. */
+
+export const identityItem = (identity: string): ItemKey => ({ pk: `ID#${identity}`, sk: 'META' })
+export const groupPartition = (group: string) => `GROUP#${group}`
+export const membership = (group: string, identity: string): ItemKey => ({ pk: groupPartition(group), sk: `ID#${identity}` })
+export const groupFence = (group: string): ItemKey => ({ pk: groupPartition(group), sk: 'FENCE' })
+export const fenceItem = (scope: ScopeRef): ItemKey => ({ pk: `FENCE#${scope}`, sk: 'FENCE' })
+export const shardPartition = (scope: ScopeRef, shard: number) => `SCOPE#${scope}#${shard}`
+export const credentialItem = (fingerprint: string): ItemKey => ({ pk: `CRED#${fingerprint}`, sk: 'CRED' })
+export const leverItem = (lever: string): ItemKey => ({ pk: `LEVER#${lever}`, sk: 'LEVER' })
+export const eventItem = (event: string): ItemKey => ({ pk: `EVENT#${event}`, sk: 'EVENT' })
+export const casePartition = (id: string) => `CASE#${id}`
+export const caseItem = (id: string): ItemKey => ({ pk: casePartition(id), sk: 'CASE' })
+export const unitItem = (id: string, scope: ScopeRef): ItemKey => ({ pk: casePartition(id), sk: `UNIT#${scope}` })
+export const caseLever = (id: string, identity: string, issuer: string): ItemKey => ({ pk: casePartition(id), sk: `LEVER#${identity}#${issuer}` })
+export const amendment = (id: string, lease: string): ItemKey => ({ pk: casePartition(id), sk: `AMEND#${lease}` })
+/** `<scope>#<shard>`, as messages name it. */
+export const progressName = (scope: ScopeRef, shard: number) => `${scope}#${shard}`
+export const progressPartition = (id: string, progress: string) => `CASE#${id}#${progress}`
+export const progressItem = (id: string, progress: string): ItemKey => ({ pk: progressPartition(id, progress), sk: 'PROGRESS' })
+export const chunkItem = (id: string, progress: string, chunk: string): ItemKey => ({ pk: progressPartition(id, progress), sk: `CHUNK#${chunk}` })
+export const issuerItem = (name: string): ItemKey => ({ pk: `ISSUER#${name}`, sk: 'ISSUER' })
+export const breakerItem = (name: string): ItemKey => ({ pk: `LIMIT#${name}`, sk: 'BREAKER' })
+
+export const leaseSort = (issuer: string, lease: string) => `L#${issuer}#${lease}`
+/** Every lease of one issuer in a partition lies between these two sort keys. */
+export const issuerRange = (issuer: string) => ({ from: `L#${issuer}#`, to: `L#${issuer}#~` })
+
+/** A lease's own key follows from its id. */
+export function leaseItem(id: string): ItemKey {
+  const { identity, issuer } = parseLeaseId(id)
+  return { pk: shardPartition(`identity#${identity}`, shardOf(id, SHARDS.identity)), sk: leaseSort(issuer, id) }
+}
+
+/** The lease id inside the sort key of a lease or of a pointer to it. */
+export function leaseOfSort(sk: string): { issuer: string; lease: string } {
+  const [, issuer, lease] = sk.split('#')
+  if (issuer === undefined || lease === undefined) throw new RangeError('not the sort key of a lease')
+  return { issuer, lease }
+}
+
+export const scopeOfIdentity = (uri: string): ScopeRef => `identity#${identityKey(uri)}`
+export const scopeOfTask = (namespace: string, id: string): ScopeRef => `task#${taskKey(namespace, id)}`
+export const scopeOfDeployment = (namespace: string, id: string): ScopeRef => `deployment#${deploymentKey(namespace, id)}`
+export const scopeOfCredential = (fingerprint: string): ScopeRef => `credential#${fingerprint}`
+export const scopeOfChildren = (lease: string): ScopeRef => `parent#${parentKey(lease)}`
+
+export function shardsOf(scope: ScopeRef): number {
+  const kind = scope.slice(0, scope.indexOf('#'))
+  for (const [name, shards] of Object.entries(SHARDS)) if (name === kind) return shards
+  throw new RangeError(`unknown scope kind: ${kind}`)
+}
+
+/** The scopes, beside its identity, that a lease can be found by and whose fences concern it. */
+export function scopesOf(lease: {
+  readonly fingerprint: string
+  readonly task?: WorkScope
+  readonly deployment?: WorkScope
+  readonly parent?: string
+}): ScopeRef[] {
+  const scopes: ScopeRef[] = [scopeOfCredential(lease.fingerprint)]
+  if (lease.task !== undefined) scopes.push(`task#${lease.task.key}`)
+  if (lease.deployment !== undefined) scopes.push(`deployment#${lease.deployment.key}`)
+  if (lease.parent !== undefined) scopes.push(scopeOfChildren(lease.parent))
+  return scopes
+}
+
+/** What a unit claims its leases with. */
+export const unitName = (chunk: Pick<Chunk, 'kind' | 'pk' | 'sk'>): string =>
+  chunk.kind === 'amendment' ? 'AMEND' : `${chunk.pk.slice(chunk.pk.indexOf('#', 5) + 1)}/${chunk.sk}`
+
+/** Partitions of the `due` index: what the sweeper looks through. */
+export const DUE = {
+  case: 'CASE',
+  chunk: 'CHUNK',
+  lever: 'LEVER',
+  registration: 'REGISTRATION',
+  orphan: 'ORPHAN',
+  parked: 'PARKED',
+  /** One partition per issuer, so that one tick of one issuer is one case. */
+  expiry: (issuer: string) => `EXPIRY#${issuer}`,
+} as const
+
+/** Partitions of the `list` index: what operators look through. */
+export const LIST = { case: 'CASE', parked: 'PARKED', orphan: 'ORPHAN', quarantine: 'QUARANTINE', issuer: 'ISSUER', tidy: 'TIDY' } as const
+

@@ -1,0 +1,360 @@
+import type { Outcome } from '../contracts/outcome.ts'
+import type { Lane } from '../contracts/primitives.ts'
+import { parentKey, SHARDS, shardOf } from '../domain/keys.ts'
+import type { Actor, Credential, Fence, Identity, Lease } from '../domain/model.ts'
+import { actor, plain } from './identities.ts'
+import { as, read } from './items.ts'
+import {
+  credentialItem,
+  DUE,
+  fenceItem,
+  identityItem,
+  LIST,
+  leaseItem,
+  leaseSort,
+  scopesOf,
+  shardPartition,
+  shardsOf,
+} from './keys.ts'
+import type { Item, Table, Update, Write } from './table.ts'
+
+export type NewLease = Omit<
+  Lease,
+  'pk' | 'sk' | 'kind' | 'v' | 'by' | 'state' | 'acknowledged' | 'generation' | 'unanswered' | 'claims' | 'outcomes' | 'holder' | 'ended'
+>
+
+export const leaseOf = (table: Table, id: string): Promise<Lease | undefined> => read(table, 'lease', leaseItem(id))
+export const credentialOf = (table: Table, fingerprint: string): Promise<Credential | undefined> =>
+  read(table, 'credential', credentialItem(fingerprint))
+
+export async function leasesOf(table: Table, ids: readonly string[]): Promise<Map<string, Lease>> {
+  const items = await table.getMany(ids.map(leaseItem))
+  return new Map(items.flatMap((item) => (item === undefined ? [] : [[as('lease', item).id, as('lease', item)] as const])))
+}
+
+export async function credentialsOf(table: Table, fingerprints: readonly string[]): Promise<Map<string, Credential>> {
+  const unique = [...new Set(fingerprints)]
+  const items = await table.getMany(unique.map(credentialItem))
+  return new Map(items.flatMap((item, index) => (item === undefined ? [] : [[unique[index] ?? '', as('credential', item)] as const])))
+}
+
+/** Pointers come first, so that whoever sees the lease can find it by every scope (protocol 1). */
+export async function writePointers(table: Table, lease: NewLease, by: Actor): Promise<void> {
+  await table.putAll(
+    scopesOf(lease).map((scope) => ({
+      pk: shardPartition(scope, shardOf(lease.id, shardsOf(scope))),
+      sk: leaseSort(lease.issuer, lease.id),
+      kind: 'pointer',
+      lease: lease.id,
+      by: actor(by),
+    })),
+  )
+}
+
+export type Recorded =
+  | { readonly ok: true; readonly lease: Lease }
+  | { readonly ok: false; readonly refusal: 'being-cut' | 'exclusive' }
+
+/**
+ * Writes the lease as `registering`, with its deadline, in one transaction with its credential's count of holders. A
+ * repeated call finds the lease that is there.
+ *
+ * @param unheld record it without a place at its credential, which is being cut: it is to be handed over to the case that cuts it
+ */
+export async function recordLease(table: Table, lease: NewLease, unheld: boolean, by: Actor): Promise<Recorded> {
+  const item: Item = {
+    ...leaseItem(lease.id),
+    ...(plain(lease) as Record<string, Item[string]>),
+    kind: 'lease',
+    state: 'registering',
+    acknowledged: false,
+    generation: 0,
+    unanswered: false,
+    claims: {},
+    outcomes: {},
+    duePk: DUE.registration,
+    dueAt: lease.registerBy,
+    by: actor(by),
+  }
+  const key = credentialItem(lease.fingerprint)
+  const holder: Write =
+    lease.sharing === 'exclusive'
+      ? {
+          put: { ...key, kind: 'credential', holders: 1, exclusive: true, cutting: false, lease: lease.id, by: actor(by) },
+          if: [['pk', 'absent']],
+        }
+      : {
+          update: key,
+          setOnce: [
+            ['kind', 'credential'],
+            ['exclusive', false],
+            ['cutting', false],
+          ],
+          set: [['by', actor(by)]],
+          add: [['holders', 1]],
+          if: [
+            { or: [['cutting', 'absent'], ['cutting', '=', false]] },
+            { or: [['exclusive', 'absent'], ['exclusive', '=', false]] },
+          ],
+        }
+  const done = await table.transact([{ put: item, if: [['pk', 'absent']] }, ...(unheld ? [] : [holder])])
+  if (done.ok) return { ok: true, lease: as('lease', { ...item, v: 1 }) }
+  const existing = await leaseOf(table, lease.id)
+  if (existing !== undefined) return { ok: true, lease: existing }
+  const credential = await credentialOf(table, lease.fingerprint)
+  return { ok: false, refusal: credential?.cutting === true ? 'being-cut' : 'exclusive' }
+}
+
+export interface Look {
+  readonly identity: Identity | undefined
+  readonly parent: Lease | undefined
+  /** The cases whose fences cover the lease. */
+  readonly cases: readonly string[]
+}
+
+/** Reads the fences of all scopes of a lease, strongly consistent: the second half of "write, then look". */
+export async function look(table: Table, lease: Pick<Lease, 'identityKey' | 'epoch' | 'fingerprint'> & Partial<Pick<Lease, 'task' | 'deployment' | 'parent'>>): Promise<Look> {
+  const scopes = scopesOf({
+    fingerprint: lease.fingerprint,
+    ...(lease.task === undefined ? {} : { task: lease.task }),
+    ...(lease.deployment === undefined ? {} : { deployment: lease.deployment }),
+    ...(lease.parent === undefined ? {} : { parent: lease.parent }),
+  })
+  const [meta, parentItem, ...fences] = await table.getMany([
+    identityItem(lease.identityKey),
+    lease.parent === undefined ? identityItem(lease.identityKey) : leaseItem(lease.parent),
+    ...scopes.map(fenceItem),
+  ])
+  const identity = meta === undefined ? undefined : as('identity', meta)
+  const parent = lease.parent === undefined || parentItem === undefined ? undefined : as('lease', parentItem)
+  const cases = new Set<string>()
+  if (identity !== undefined && identity.fencedThrough >= lease.epoch)
+    for (const [id, { epoch }] of Object.entries(identity.fences)) if (epoch >= lease.epoch) cases.add(id)
+  for (const item of fences) if (item !== undefined) for (const id of Object.keys((as('fence', item) as Fence).fences)) cases.add(id)
+  return { identity, parent, cases: [...cases] }
+}
+
+/** The acknowledgement: registering to live, conditional. `undefined`: it is something else by now. */
+export async function acknowledge(table: Table, lease: Lease, by: Actor): Promise<Lease | undefined> {
+  const done = await table.write({
+    update: leaseItem(lease.id),
+    set: [
+      ['state', 'live'],
+      ['acknowledged', true],
+      ['duePk', DUE.expiry(lease.issuer)],
+      ['dueAt', lease.expiresAt],
+      ['by', actor(by)],
+    ],
+    if: [['state', '=', 'registering']],
+  })
+  const current = await leaseOf(table, lease.id)
+  return done.ok || current?.state === 'live' ? current : undefined
+}
+
+/** An intent that met a fence: nothing exists and nothing may be minted, so it ends without a case. Its place is given back. */
+export async function refuseIntent(table: Table, lease: Lease, ttl: number, by: Actor): Promise<boolean> {
+  const done = await table.transact([
+    {
+      update: leaseItem(lease.id),
+      set: [
+        ['state', 'ended'],
+        ['ttl', ttl],
+        ['by', actor(by)],
+      ],
+      remove: ['duePk', 'dueAt'],
+      if: [['state', '=', 'registering']],
+    },
+    lease.sharing === 'shared'
+      ? { update: credentialItem(lease.fingerprint), add: [['holders', -1]] }
+      : { delete: credentialItem(lease.fingerprint), if: [['lease', '=', lease.id]] },
+  ])
+  return done.ok
+}
+
+/** A change of a live lease by its holder; `false` where it is not live any more. */
+export async function changeLive(table: Table, lease: Lease, change: Pick<Update, 'set' | 'remove'>, conditions: Update['if'], by: Actor): Promise<boolean> {
+  const done = await table.write({
+    update: leaseItem(lease.id),
+    set: [...(change.set ?? []), ['by', actor(by)]],
+    remove: change.remove ?? [],
+    if: [['state', '=', 'live'], ['generation', '=', lease.generation], ...(conditions ?? [])],
+  })
+  return done.ok
+}
+
+/** Gives a grant back: the credential has other holders and stays. */
+export function releaseOperations(lease: Lease, credential: Credential, asker: { readonly case: string; readonly unit: string }, outcome: Outcome, ttl: number, by: Actor): Write[] {
+  return [
+    {
+      update: leaseItem(lease.id),
+      set: [
+        ['state', 'released'],
+        [['claims', asker.case], asker.unit],
+        [['outcomes', asker.case], plain(outcome)],
+        ['ttl', ttl],
+        ['by', actor(by)],
+      ],
+      remove: ['duePk', 'dueAt'],
+      if: asRead(lease),
+    },
+    {
+      update: credentialItem(lease.fingerprint),
+      add: [['holders', -1]],
+      set: [['by', actor(by)]],
+      if: [
+        ['holders', '=', credential.holders],
+        ['cutting', '=', false],
+      ],
+    },
+  ]
+}
+
+const asRead = (lease: Lease) => [['state', '=', lease.state] as const, ['generation', '=', lease.generation] as const]
+
+/**
+ * Takes a lease for a case: the write that precedes the effect, and so its intent (`unanswered`). Where it holds a place at a shared
+ * credential, the place is given back in the same transaction and the credential is marked as being cut.
+ */
+export function claimOperations(
+  lease: Lease,
+  givesBack: Credential | undefined,
+  asker: { readonly case: string; readonly lane: Lane; readonly unit: string; readonly unanswered: boolean },
+  by: Actor,
+): Write[] {
+  const claim: Update = {
+    update: leaseItem(lease.id),
+    set: [
+      ['state', 'cutting'],
+      ['holder', { case: asker.case, lane: asker.lane }],
+      ['unanswered', asker.unanswered],
+      [['claims', asker.case], asker.unit],
+      ['by', actor(by)],
+    ],
+    add: [['generation', 1]],
+    remove: ['duePk', 'dueAt', 'listPk', 'listAt', 'ttl'],
+    if: asRead(lease),
+  }
+  if (givesBack === undefined) return [claim]
+  return [
+    claim,
+    {
+      update: credentialItem(lease.fingerprint),
+      add: [['holders', -1]],
+      set: [
+        ['cutting', true],
+        ['by', actor(by)],
+      ],
+      if: [
+        ['holders', '=', givesBack.holders],
+        ['cutting', '=', givesBack.cutting],
+      ],
+    },
+  ]
+}
+
+/** Marks the intent of another attempt on a lease that is ours already. */
+export const intend = (lease: Lease, by: Actor): Write => ({
+  update: leaseItem(lease.id),
+  set: [
+    ['unanswered', true],
+    ['by', actor(by)],
+  ],
+  if: asRead(lease),
+})
+
+/** The attempt was answered and did nothing: it leaves no doubt behind. */
+export const answered = (lease: Lease, said: string, by: Actor): Write => ({
+  update: leaseItem(lease.id),
+  set: [
+    ['unanswered', false],
+    ['by', actor({ ...by, why: said })],
+  ],
+  if: asRead(lease),
+})
+
+/** The final outcome of a lease in the case that holds it, conditional on its generation. */
+export function finish(lease: Lease, caseId: string, outcome: Outcome, ttl: number, parkedRetryAt: string, by: Actor): Write {
+  const isParked = outcome.outcome === 'parked'
+  return {
+    update: leaseItem(lease.id),
+    set: [
+      ['state', isParked ? 'cutting' : 'ended'],
+      [['outcomes', caseId], plain(outcome)],
+      ['unanswered', isParked ? lease.unanswered : false],
+      ['by', actor(by)],
+      ...(isParked
+        ? ([
+            ['duePk', DUE.parked],
+            ['dueAt', parkedRetryAt],
+            ['listPk', LIST.parked],
+            ['listAt', outcome.at],
+          ] as const)
+        : ([
+            [
+              'ended',
+              {
+                case: caseId,
+                outcome: outcome.outcome,
+                at: outcome.at,
+                ...(outcome.livesUntil === undefined ? {} : { livesUntil: outcome.livesUntil }),
+              },
+            ],
+            ['ttl', ttl],
+          ] as const)),
+    ],
+    remove: ['holder', ...(isParked ? [] : ['unsettledUntil'])],
+    if: asRead(lease),
+  }
+}
+
+/** What another case did to the lease is this case's outcome too. */
+export const copyOutcome = (lease: Lease, asker: { readonly case: string; readonly unit: string }, outcome: Outcome, by: Actor): Write => ({
+  update: leaseItem(lease.id),
+  set: [
+    [['outcomes', asker.case], plain(outcome)],
+    [['claims', asker.case], asker.unit],
+    ['by', actor(by)],
+  ],
+  if: asRead(lease),
+})
+
+/** A compromise marks the credential first, so that no grant is added while its holders are ended (protocol 8). */
+export async function markCutting(table: Table, fingerprint: string, by: Actor): Promise<void> {
+  await table.write({
+    update: credentialItem(fingerprint),
+    set: [
+      ['cutting', true],
+      ['by', actor(by)],
+    ],
+    if: [['pk', 'exists'], ['cutting', '=', false]],
+  })
+}
+
+/** Remembers by which lease a shared credential was cut, for the other holders' evidence. */
+export async function noteCut(table: Table, lease: Lease, caseId: string, at: string, by: Actor): Promise<void> {
+  await table.write({
+    update: credentialItem(lease.fingerprint),
+    set: [
+      ['cut', { case: caseId, lease: lease.id, at }],
+      ['by', actor(by)],
+    ],
+    if: [['pk', 'exists'], ['cut', 'absent']],
+  })
+}
+
+/** Where the leases of an identity lie. */
+export const identityShards = (identity: string): string[] =>
+  Array.from({ length: SHARDS.identity }, (_, shard) => shardPartition(`identity#${identity}`, shard))
+
+/** What is left to delete when a lease leaves the table: its pointers, and the item of a credential that only it held. */
+export function remains(lease: Pick<Lease, 'id' | 'issuer' | 'fingerprint' | 'sharing' | 'task' | 'deployment' | 'parent' | 'delegable'>): Write[] {
+  const pointers: Write[] = scopesOf({
+    fingerprint: lease.fingerprint,
+    ...(lease.task === undefined ? {} : { task: lease.task }),
+    ...(lease.deployment === undefined ? {} : { deployment: lease.deployment }),
+    ...(lease.parent === undefined ? {} : { parent: lease.parent }),
+  }).map((scope) => ({ delete: { pk: shardPartition(scope, shardOf(lease.id, shardsOf(scope))), sk: leaseSort(lease.issuer, lease.id) } }))
+  if (lease.sharing === 'exclusive') pointers.push({ delete: credentialItem(lease.fingerprint), if: [['lease', '=', lease.id]] })
+  if (lease.delegable) pointers.push({ delete: fenceItem(`parent#${parentKey(lease.id)}`) })
+  return pointers
+}

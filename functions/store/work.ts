@@ -1,0 +1,290 @@
+import type { Evidence, OutcomeCounts } from '../contracts/outcome.ts'
+import type { ScopeRef } from '../contracts/scope.ts'
+import { parentKey } from '../domain/keys.ts'
+import type { Actor, Chunk, Lease } from '../domain/model.ts'
+import { type NewChunk, newChunk } from './cases.ts'
+import { actor, fence, plain } from './identities.ts'
+import { keyOf, read } from './items.ts'
+import { amendment, caseItem, chunkItem, DUE, fenceItem, issuerRange, LIST, leaseItem, leaseOfSort, shardPartition, shardsOf } from './keys.ts'
+import type { ItemKey, Table, Update, Write, WriteResult } from './table.ts'
+
+/** Chunks and amendments: what a worker works on. */
+
+export const chunkOf = (table: Table, caseId: string, progress: string, chunk: string): Promise<Chunk | undefined> =>
+  read(table, 'chunk', chunkItem(caseId, progress, chunk))
+export const amendmentOf = (table: Table, caseId: string, lease: string): Promise<Chunk | undefined> =>
+  read(table, 'amendment', amendment(caseId, lease))
+
+/** The progress that counts a chunk: the item beside it. */
+const progressOfChunk = (chunk: ItemKey): ItemKey => ({ pk: chunk.pk, sk: 'PROGRESS' })
+
+/** `<scope>#<shard>` out of a chunk's partition. */
+export const progressNameOf = (chunk: Pick<Chunk, 'pk' | 'case'>): string => chunk.pk.slice(`CASE#${chunk.case}#`.length)
+export const chunkNameOf = (chunk: Pick<Chunk, 'sk'>): string => chunk.sk.slice('CHUNK#'.length)
+
+/** The ids of the leases that a chunk covers as the table stands now, with the expiry that the sweeper saw. */
+export async function* covered(table: Table, chunk: Chunk, pageSize: number): AsyncGenerator<{ id: string; expirySeen?: string }[]> {
+  const { covers } = chunk
+  if ('leases' in covers) {
+    for (let start = 0; start < covers.leases.length; start += pageSize)
+      yield covers.leases
+        .slice(start, start + pageSize)
+        .map(({ id, expiresAt }) => ({ id, ...(expiresAt === undefined ? {} : { expirySeen: expiresAt }) }))
+    return
+  }
+  let from: { after: string } | { from: string } = { from: covers.from }
+  for (;;) {
+    const page = await table.query({ pk: covers.pk, ...from, to: covers.to, limit: pageSize })
+    yield page.items.map((item) => ({ id: leaseOfSort(item.sk).lease }))
+    if (page.next === undefined || page.next >= covers.to) return
+    from = { after: page.next }
+  }
+}
+
+/** Issuers that have leases in a partition, found by skipping from range to range. */
+async function issuersIn(table: Table, pk: string): Promise<string[]> {
+  const found: string[] = []
+  let after: string | undefined
+  for (;;) {
+    const page = await table.query({ pk, prefix: 'L#', limit: 1, ...(after === undefined ? {} : { after }) })
+    const first = page.items[0]
+    if (first === undefined) {
+      if (page.next === undefined) return found
+      after = page.next
+      continue
+    }
+    const { issuer } = leaseOfSort(first.sk)
+    found.push(issuer)
+    after = issuerRange(issuer).to
+  }
+}
+
+export interface Expansion {
+  readonly chunk: string
+  readonly issuer: string
+}
+
+/**
+ * Adds chunks for the leases of a scope to the progress of the unit that claimed their parent (or that cuts the
+ * credential which they share), in a transaction conditional on that unit being open (protocol 7): one for each issuer,
+ * covering its whole range, so that a repeated listing makes the very same ones. For an amendment there is no progress:
+ * each lease gets an amendment of its own.
+ */
+export async function expand(
+  table: Table,
+  chunk: Chunk,
+  scope: ScopeRef,
+  because: 'child' | 'bystander',
+  dueAt: string,
+  by: Actor,
+): Promise<{ chunks: Expansion[]; amendments: string[] }> {
+  const chunks: Expansion[] = []
+  const amendments: string[] = []
+  for (let shard = 0; shard < shardsOf(scope); shard += 1) {
+    const pk = shardPartition(scope, shard)
+    for (const issuer of await issuersIn(table, pk)) {
+      if (chunk.kind === 'amendment') {
+        amendments.push(...(await amendEach(table, chunk, pk, issuer, because, dueAt, by)))
+        continue
+      }
+      const added: NewChunk = { name: `${chunkNameOf(chunk).slice(0, 6)}.${because}.${scope}.${shard}.${issuer}`, issuer, covers: { pk, ...issuerRange(issuer) }, because }
+      const progress = progressNameOf(chunk)
+      await table.transact([
+        { put: newChunk(chunk.case, progress, because === 'child' ? undefined : chunk.epoch, added, dueAt, by), if: [['pk', 'absent']] },
+        { update: progressOfChunk(chunk), add: [['expected', 1]] },
+        { check: keyOf(chunk), if: [['state', '=', 'open']] },
+      ])
+      chunks.push({ chunk: added.name, issuer })
+    }
+  }
+  return { chunks, amendments }
+}
+
+async function amendEach(table: Table, parent: Chunk, pk: string, issuer: string, because: 'child' | 'bystander', dueAt: string, by: Actor): Promise<string[]> {
+  const amended: string[] = []
+  let after: string | undefined
+  do {
+    const page = await table.query({ pk, limit: 100, ...(after === undefined ? { from: issuerRange(issuer).from } : { after }), to: issuerRange(issuer).to })
+    for (const item of page.items) {
+      const { lease } = leaseOfSort(item.sk)
+      await table.transact([
+        {
+          put: {
+            ...amendment(parent.case, lease),
+            kind: 'amendment',
+            case: parent.case,
+            issuer,
+            covers: { leases: [{ id: lease }] },
+            step: 'revoke',
+            state: 'open',
+            attempts: 0,
+            applied: {},
+            counts: { revoked: 0, absent: 0, released: 0, unsupported: 0, parked: 0 },
+            because,
+            duePk: DUE.chunk,
+            dueAt,
+            by: actor(by),
+          },
+          if: [['pk', 'absent']],
+        },
+        { update: caseItem(parent.case), add: [[['amendments', 'expected'], 1]] },
+        { check: keyOf(parent), if: [['state', '=', 'open']] },
+      ])
+      amended.push(lease)
+    }
+    after = page.next
+  } while (after !== undefined)
+  return amended
+}
+
+/** Only a delegable lease can be a parent; its child scope is fenced before its children are listed. */
+export async function fenceChildren(table: Table, lease: Lease, caseId: string, by: Actor): Promise<ScopeRef> {
+  const scope: ScopeRef = `parent#${parentKey(lease.id)}`
+  await fence(table, fenceItem(scope), caseId, by)
+  return scope
+}
+
+/** What a worker knows at the end of an attempt that did not finish its chunk. */
+export interface ChunkState {
+  readonly step: Chunk['step']
+  readonly applied: Readonly<Record<string, { outcome: 'revoked' | 'absent'; evidence: Evidence }>>
+  readonly dueAt: string
+  readonly spends: boolean
+  readonly said: string
+}
+
+/** Stores where the chunk stands and when it is due again; its message can then be deleted (protocol 14). */
+export async function postponeChunk(table: Table, chunk: Chunk, state: ChunkState, by: Actor): Promise<void> {
+  await table.write({
+    update: keyOf(chunk),
+    set: [
+      ['step', state.step],
+      ['applied', plain(state.applied)],
+      ['duePk', DUE.chunk],
+      ['dueAt', state.dueAt],
+      ['said', state.said],
+      ['by', actor(by)],
+    ],
+    add: state.spends ? [['attempts', 1]] : [],
+    if: [
+      ['state', '=', chunk.state],
+      ['step', '=', chunk.step],
+    ],
+  })
+}
+
+/** Pushes the due time of a chunk whose message was sent again, so that the sweeper does not send it each minute. */
+export async function pushDue(table: Table, item: ItemKey, seen: string, dueAt: string): Promise<boolean> {
+  const done = await table.write({ update: keyOf(item), set: [['dueAt', dueAt]], if: [['dueAt', '=', seen]] })
+  return done.ok
+}
+
+/** Takes a parked lease's turn, so that one sweep tries it. */
+export async function pushParked(table: Table, lease: Lease, dueAt: string): Promise<boolean> {
+  const done = await table.write({ update: leaseItem(lease.id), set: [['dueAt', dueAt]], if: [['v', '=', lease.v]] })
+  return done.ok
+}
+
+/**
+ * The chunk's end: each of its leases has a final outcome. It is counted in its progress (an amendment: in its case)
+ * exactly once, in one transaction.
+ *
+ * @param tidyAt when what the cuts left behind may be deleted; absent where nothing is to be deleted
+ */
+export async function finishChunk(
+  table: Table,
+  chunk: Chunk,
+  counts: OutcomeCounts,
+  applied: ChunkState['applied'],
+  tidyAt: string | undefined,
+  ttl: number,
+  by: Actor,
+): Promise<boolean> {
+  const ended: Update = {
+    update: keyOf(chunk),
+    set: [
+      ['state', 'done'],
+      ['counts', plain(counts)],
+      ['applied', plain(applied)],
+      ['step', tidyAt === undefined ? 'over' : 'tidy'],
+      ['by', actor(by)],
+      ...(tidyAt === undefined ? ([['ttl', ttl]] as const) : ([['dueAt', tidyAt], ['duePk', DUE.chunk], ['tidyAt', tidyAt], ['attempts', 0]] as const)),
+    ],
+    remove: tidyAt === undefined ? ['duePk', 'dueAt'] : [],
+    if: [['state', '=', 'open']],
+  }
+  const add = Object.entries(counts)
+    .filter(([, count]) => count !== 0)
+    .map(([word, count]) => [[chunk.kind === 'amendment' ? 'amendCounts' : 'counts', word], count] as const)
+  const counted: Update =
+    chunk.kind === 'amendment'
+      ? { update: caseItem(chunk.case), add: [[['amendments', 'done'], 1], ...add], set: [['by', actor(by)]] }
+      : { update: progressOfChunk(chunk), add: [['done', 1], ...add], set: [['by', actor(by)]] }
+  const bystanders = Object.values(counts).reduce((sum, count) => sum + count, 0)
+  const named: Update[] = chunk.because === 'bystander' && chunk.kind === 'chunk' && bystanders > 0 ? [{ update: caseItem(chunk.case), add: [['bystanders', bystanders]] }] : []
+  const done = await table.transact([ended, counted, ...named])
+  return done.ok
+}
+
+/** The last step: what the cuts left behind is deleted, or shown to a person because it cannot be. */
+export async function finishTidy(table: Table, chunk: Chunk, said: string, shown: boolean, ttl: number, by: Actor): Promise<void> {
+  await table.write({
+    update: keyOf(chunk),
+    set: [
+      ['step', 'over'],
+      ['said', said],
+      ['ttl', ttl],
+      ['by', actor(by)],
+      ...(shown ? ([['listPk', LIST.tidy], ['listAt', by.at]] as const) : []),
+    ],
+    remove: ['duePk', 'dueAt'],
+    if: [['step', '=', 'tidy']],
+  })
+}
+
+const TRANSACTION_SIZE = 50
+
+/**
+ * Independent conditional writes, each group in one or two operations that belong together. All groups are tried in a
+ * few large transactions; where one fails, its groups are tried each by itself, so that a lease that somebody else
+ * changed harms no other. The results are in order.
+ */
+export async function writeGroups(table: Table, groups: readonly (readonly Write[])[]): Promise<boolean[]> {
+  const results: boolean[] = new Array(groups.length).fill(false)
+  let batch: number[] = []
+  let size = 0
+  const flush = async () => {
+    if (batch.length === 0) return
+    const indexes = batch
+    batch = []
+    size = 0
+    const together = await table.transact(indexes.flatMap((index) => groups[index] ?? []))
+    if (together.ok) {
+      for (const index of indexes) results[index] = true
+      return
+    }
+    if (indexes.length === 1) return
+    for (const index of indexes) {
+      const group = groups[index] ?? []
+      const [only] = group
+      const done: Pick<WriteResult, 'ok'> = group.length === 1 && only !== undefined ? await table.write(only) : await table.transact(group)
+      results[index] = done.ok
+    }
+  }
+  for (const [index, group] of groups.entries()) {
+    if (size + group.length > TRANSACTION_SIZE) await flush()
+    // Two groups on one credential cannot stand in one transaction: DynamoDB refuses a repeated key.
+    if (group.some((write) => batch.some((other) => (groups[other] ?? []).some((known) => sameKey(known, write))))) await flush()
+    batch.push(index)
+    size += group.length
+  }
+  await flush()
+  return results
+}
+
+const keyOfWrite = (write: Write): ItemKey => ('put' in write ? write.put : 'update' in write ? write.update : write.delete)
+function sameKey(one: Write, other: Write): boolean {
+  const a = keyOfWrite(one)
+  const b = keyOfWrite(other)
+  return a.pk === b.pk && a.sk === b.sk
+}

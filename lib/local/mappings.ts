@@ -1,0 +1,406 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Dynamo, Positions, StreamRecord } from './dynamodb.ts'
+import { openStream } from './dynamodb.ts'
+import type { Json, JsonObject } from './json.ts'
+import { arrayOf, isArray, isObject, numberOf, textOf } from './json.ts'
+import type { Functions } from './lambda.ts'
+import type { Matcher } from './pattern.ts'
+import { compilePattern } from './pattern.ts'
+import type { Received, Sqs } from './sqs.ts'
+import type { Resource, Template } from './template.ts'
+import { TemplateError } from './template.ts'
+
+/**
+ * Event source mappings: what stands between a queue or a stream and a function on AWS. They carry bytes; which
+ * messages come back, and when, is the queue's and the function's business.
+ */
+export interface Mappings {
+  /** Takes no new work and waits for what is under way. */
+  stop(): Promise<void>
+}
+
+export interface MappingsOptions {
+  readonly template: Template
+  readonly functions: Functions
+  readonly sqs: Sqs
+  readonly dynamo: Dynamo
+  readonly region: string
+  /** Where each stream mapping stands, by its logical id; read at start, advanced as batches succeed. */
+  readonly positions: Record<string, Positions>
+  /** Called when a position has advanced. */
+  readonly onAdvance: () => void
+  readonly log: (line: string) => void
+}
+
+export async function startMappings(options: MappingsOptions): Promise<Mappings> {
+  const stopping = new AbortController()
+  const loops: Promise<void>[] = []
+  const { template } = options
+  for (const resource of template.ofType('AWS::Lambda::EventSourceMapping')) {
+    if (String(template.property(resource, 'Enabled')) === 'false') continue
+    const source = textOf(template.property(resource, 'EventSourceArn') ?? null, `${resource.logicalId}: EventSourceArn`)
+    const common = readCommon(options, resource, source)
+    if (source.includes(':sqs:')) loops.push(pollQueue(options, readQueue(options, resource, common), stopping.signal))
+    else if (source.includes(':dynamodb:'))
+      loops.push((await pollStream(options, readStream(options, resource, common), stopping.signal)).ended)
+    else
+      throw new TemplateError('unsupported-property', `${resource.logicalId}: ${source} is neither a queue nor a table's stream`)
+  }
+  return {
+    async stop() {
+      stopping.abort()
+      options.sqs.wake()
+      await Promise.all(loops)
+    },
+  }
+}
+
+interface Common {
+  readonly name: string
+  readonly source: string
+  /** Name or ARN. */
+  readonly target: string
+  readonly windowMilliseconds: number
+  readonly partial: boolean
+}
+
+function readCommon({ template, functions }: MappingsOptions, resource: Resource, source: string): Common {
+  const name = `${resource.stack}/${resource.logicalId}`
+  const target = textOf(template.property(resource, 'FunctionName') ?? null, `${name}: FunctionName`)
+  if (!functions.has(target))
+    throw new TemplateError('unknown-reference', `${name}: ${target} is not a function of this template`)
+  for (const property of ['TumblingWindowInSeconds', 'ProvisionedPollerConfig']) {
+    if (template.property(resource, property) !== undefined) {
+      throw new TemplateError('unsupported-property', `${name}: ${property} is not known on one machine`)
+    }
+  }
+  const types = template.property(resource, 'FunctionResponseTypes')
+  return {
+    name,
+    source,
+    target,
+    windowMilliseconds:
+      1000 *
+      numberOf(template.property(resource, 'MaximumBatchingWindowInSeconds'), `${name}: MaximumBatchingWindowInSeconds`, 0),
+    partial: isArray(types) && types.includes('ReportBatchItemFailures'),
+  }
+}
+
+// ---- queues
+
+interface QueueMapping extends Common {
+  readonly queue: string
+  readonly batchSize: number
+  readonly concurrency: number
+}
+
+function readQueue({ template }: MappingsOptions, resource: Resource, common: Common): QueueMapping {
+  const { name } = common
+  if (template.property(resource, 'FilterCriteria') !== undefined) {
+    throw new TemplateError('unsupported-property', `${name}: FilterCriteria of a queue is not known on one machine`)
+  }
+  return {
+    ...common,
+    queue: common.source.replace(/^.*:/, ''),
+    batchSize: numberOf(template.property(resource, 'BatchSize'), `${name}: BatchSize`, 10),
+    // Lambda begins with five pollers; without a limit it would add more, which one process has no use for.
+    concurrency: numberOf(template.property(resource, 'ScalingConfig.MaximumConcurrency'), `${name}: MaximumConcurrency`, 5),
+  }
+}
+
+/**
+ * One loop per queue receives, and hands batches to at most `concurrency` invocations at once. A FIFO queue keeps one
+ * batch per group in flight by itself: a group stays locked while a message of it is.
+ */
+async function pollQueue(options: MappingsOptions, mapping: QueueMapping, stop: AbortSignal): Promise<void> {
+  const underWay = new Set<Promise<void>>()
+  while (!stop.aborted) {
+    if (underWay.size >= mapping.concurrency) {
+      await Promise.race(underWay)
+      continue
+    }
+    const batch = await options.sqs.receive(mapping.queue, mapping.batchSize, 20)
+    if (batch.length === 0) continue
+    const until = performance.now() + mapping.windowMilliseconds
+    while (batch.length < mapping.batchSize && !stop.aborted) {
+      const more = await options.sqs.receive(mapping.queue, mapping.batchSize - batch.length, 0)
+      batch.push(...more)
+      if (more.length > 0) continue
+      if (performance.now() >= until) break
+      await sleep(Math.min(50, Math.max(1, until - performance.now())))
+    }
+    const work = invokeQueue(options, mapping, batch).finally(() => underWay.delete(work))
+    underWay.add(work)
+  }
+  await Promise.all(underWay)
+}
+
+/** Deletes what succeeded; what failed becomes visible again when its time-out is over. */
+async function invokeQueue(options: MappingsOptions, mapping: QueueMapping, batch: readonly Received[]): Promise<void> {
+  const event = { Records: batch.map((message) => queueRecord(message, mapping.source, options.region)) }
+  try {
+    const answer = await options.functions.invoke(mapping.target, event)
+    const failed = mapping.partial ? failures(answer) : new Set<string>()
+    const known = new Set(batch.map((message) => message.messageId))
+    for (const id of failed) if (!known.has(id)) throw new Error(`the answer names a message ${id} that is not in the batch`)
+    options.sqs.delete(
+      mapping.queue,
+      batch.filter((message) => !failed.has(message.messageId)).map((message) => message.receiptHandle),
+    )
+  } catch (error) {
+    options.log(`${mapping.name}: a batch of ${batch.length} from ${mapping.queue} failed: ${String(error)}`)
+  }
+}
+
+function queueRecord(message: Received, source: string, region: string): JsonObject {
+  const attributes: Record<string, JsonObject> = {}
+  for (const [name, { DataType, StringValue, BinaryValue }] of Object.entries(message.messageAttributes)) {
+    attributes[name] = {
+      ...(StringValue !== undefined && { stringValue: StringValue }),
+      ...(BinaryValue !== undefined && { binaryValue: BinaryValue }),
+      stringListValues: [],
+      binaryListValues: [],
+      dataType: DataType,
+    }
+  }
+  return {
+    messageId: message.messageId,
+    receiptHandle: message.receiptHandle,
+    body: message.body,
+    attributes: message.attributes,
+    messageAttributes: attributes,
+    md5OfBody: message.md5,
+    eventSource: 'aws:sqs',
+    eventSourceARN: source,
+    awsRegion: region,
+  }
+}
+
+/**
+ * The identifiers in `batchItemFailures`. As on AWS, an empty list, null or no list is a complete success, and an
+ * identifier that is missing or empty makes the whole batch fail.
+ */
+export function failures(answer: unknown): Set<string> {
+  const list = isObject(answer) ? answer.batchItemFailures : undefined
+  if (list === undefined || list === null) return new Set()
+  return new Set(
+    arrayOf(list, 'batchItemFailures').map((entry) => {
+      const id = isObject(entry) ? entry.itemIdentifier : undefined
+      if (typeof id !== 'string' || id === '') throw new Error('an entry of batchItemFailures has no itemIdentifier')
+      return id
+    }),
+  )
+}
+
+// ---- streams
+
+interface StreamMapping extends Common {
+  readonly logicalId: string
+  readonly table: string
+  readonly batchSize: number
+  readonly filters: readonly Matcher[]
+  readonly latest: boolean
+  /** -1: for ever. */
+  readonly retries: number
+  readonly bisect: boolean
+  readonly onFailure: string | undefined
+}
+
+function readStream({ template }: MappingsOptions, resource: Resource, common: Common): StreamMapping {
+  const { name } = common
+  const filters = template.property(resource, 'FilterCriteria.Filters')
+  const onFailure = template.property(resource, 'DestinationConfig.OnFailure.Destination')
+  const position = template.property(resource, 'StartingPosition')
+  if (position === 'AT_TIMESTAMP')
+    throw new TemplateError('unsupported-property', `${name}: a table's stream has no AT_TIMESTAMP`)
+  return {
+    ...common,
+    logicalId: resource.logicalId,
+    table: common.source.replace(/^.*:table\//, '').replace(/\/stream\/.*$/, ''),
+    batchSize: numberOf(template.property(resource, 'BatchSize'), `${name}: BatchSize`, 100),
+    filters: arrayOf(filters ?? [], `${name}: Filters`).map((filter) => {
+      const pattern = isObject(filter) ? filter.Pattern : undefined
+      return compilePattern(JSON.parse(textOf(pattern, `${name}: Pattern`)) as Json)
+    }),
+    latest: position === 'LATEST',
+    retries: numberOf(template.property(resource, 'MaximumRetryAttempts'), `${name}: MaximumRetryAttempts`, -1),
+    bisect: String(template.property(resource, 'BisectBatchOnFunctionError')) === 'true',
+    onFailure: typeof onFailure === 'string' ? onFailure : undefined,
+  }
+}
+
+/** Pause between looks at a quiet stream, and while functions run: only they write to the table. */
+const QUIET = 500
+const BUSY = 25
+
+/** Opens the stream before it returns, so that nothing written from here on is missed; then polls until `stop`. */
+async function pollStream(
+  options: MappingsOptions,
+  mapping: StreamMapping,
+  stop: AbortSignal,
+): Promise<{ ended: Promise<void> }> {
+  options.positions[mapping.logicalId] ??= {}
+  const positions = options.positions[mapping.logicalId] ?? {}
+  const stream = await openStream(options.dynamo, mapping.table, positions, mapping.latest)
+  let wake: (() => void) | undefined
+  let underWay = 0
+  let stirred = false
+  options.functions.onActivity((now) => {
+    // A function that ended may have written as its last act: look once more, at once.
+    stirred ||= now < underWay
+    underWay = now
+    wake?.()
+  })
+  stop.addEventListener('abort', () => wake?.())
+
+  function pause(): Promise<void> {
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer)
+        wake = undefined
+        stirred = false
+        resolve()
+      }
+      // Many invocations end within a few milliseconds: one look serves them all.
+      const length = () => (stop.aborted || stirred ? 3 : underWay > 0 ? BUSY : QUIET)
+      let timer = setTimeout(end, length())
+      let set = length()
+      wake = () => {
+        if (length() >= set) return
+        set = length()
+        clearTimeout(timer)
+        timer = setTimeout(end, set)
+      }
+    })
+  }
+
+  async function loop(): Promise<void> {
+    let held: Batch[] = []
+    let heldSince = 0
+    while (!stop.aborted) {
+      let batches: Batch[]
+      try {
+        batches = await stream.read(Math.min(mapping.batchSize, 1000))
+      } catch (error) {
+        if (stop.aborted) break
+        options.log(`${mapping.name}: the stream cannot be read: ${String(error)}`)
+        await sleep(QUIET, undefined, { signal: stop }).catch(() => undefined)
+        continue
+      }
+      if (held.length === 0) heldSince = performance.now()
+      held = merge(held, batches)
+      const full = held.some((batch) => batch.records.length >= mapping.batchSize)
+      const waited = performance.now() - heldSince >= mapping.windowMilliseconds
+      if (held.length > 0 && (full || waited)) {
+        for (const { shard, records } of held) {
+          for (let at = 0; at < records.length && !stop.aborted; at += mapping.batchSize) {
+            await carry(shard, records.slice(at, at + mapping.batchSize))
+          }
+        }
+        held = []
+        if (batches.length > 0) continue
+      }
+      await pause()
+    }
+  }
+
+  /** Brings one batch to the function, in order: until it succeeds, is given up, or the runtime stops. */
+  async function carry(shard: string, records: readonly StreamRecord[]): Promise<void> {
+    let rest = records.filter((record) => mapping.filters.length === 0 || mapping.filters.some((matches) => matches(record)))
+    let size = rest.length
+    let failed = 0
+    while (rest.length > 0 && !stop.aborted) {
+      const batch = rest.slice(0, size)
+      const done = await attempt(batch)
+      rest = rest.slice(done)
+      const reached = rest[0] === undefined ? undefined : batch[done - 1]
+      if (reached !== undefined) advance(shard, reached)
+      if (done === batch.length) {
+        // After a bisection the other half is next, whole.
+        size = rest.length
+        failed = 0
+        continue
+      }
+      if (done > 0) failed = 0
+      failed++
+      if (mapping.retries >= 0 && failed > mapping.retries) {
+        giveUp(shard, rest.slice(0, batch.length - done))
+        rest = rest.slice(batch.length - done)
+        size = rest.length
+        failed = 0
+        continue
+      }
+      if (mapping.bisect && batch.length - done > 1) size = Math.ceil((batch.length - done) / 2)
+      // 0.1 s, doubled up to 10 s.
+      await sleep(Math.min(10_000, 100 * 2 ** Math.min(failed - 1, 7)), undefined, { signal: stop }).catch(() => undefined)
+    }
+    const last = records.at(-1)
+    if (rest.length === 0 && last !== undefined) advance(shard, last)
+  }
+
+  function advance(shard: string, record: StreamRecord): void {
+    positions[shard] = sequenceOf(record)
+    options.onAdvance()
+  }
+
+  /** How many records, from the first, are done with. */
+  async function attempt(batch: readonly StreamRecord[]): Promise<number> {
+    const Records = batch.map((record) => ({ ...record, awsRegion: options.region, eventSourceARN: mapping.source }))
+    try {
+      const answer = await options.functions.invoke(mapping.target, { Records })
+      if (!mapping.partial) return batch.length
+      const failed = failures(answer)
+      if (failed.size === 0) return batch.length
+      const first = batch.findIndex((record) => failed.has(sequenceOf(record)))
+      if (first < 0) throw new Error('the answer names a sequence number that is not in the batch')
+      options.log(`${mapping.name}: ${batch.length - first} of ${batch.length} records come again, as the function asked`)
+      return first
+    } catch (error) {
+      options.log(`${mapping.name}: a batch of ${batch.length} records failed: ${String(error)}`)
+      return 0
+    }
+  }
+
+  /** What Lambda sends to an on-failure destination: where the records stand, not the records. */
+  function giveUp(shard: string, batch: readonly StreamRecord[]): void {
+    options.log(`${mapping.name}: gives up on ${batch.length} records`)
+    if (mapping.onFailure === undefined) return
+    const note = {
+      version: '1.0',
+      timestamp: new Date().toISOString(),
+      requestContext: {
+        functionArn: mapping.target,
+        condition: 'RetryAttemptsExhausted',
+        approximateInvokeCount: mapping.retries + 1,
+      },
+      responseContext: { statusCode: 200, executedVersion: '$LATEST', functionError: 'Unhandled' },
+      DDBStreamBatchInfo: {
+        shardId: shard,
+        startSequenceNumber: batch[0] === undefined ? '' : sequenceOf(batch[0]),
+        endSequenceNumber: sequenceOf(batch.at(-1) ?? batch[0]),
+        batchSize: batch.length,
+        streamArn: mapping.source,
+      },
+    }
+    options.sqs.send(mapping.onFailure, JSON.stringify(note))
+  }
+
+  return { ended: loop() }
+}
+
+interface Batch {
+  readonly shard: string
+  readonly records: StreamRecord[]
+}
+
+function merge(held: readonly Batch[], more: readonly Batch[]): Batch[] {
+  const merged = held.map(({ shard, records }) => ({ shard, records: [...records] }))
+  for (const { shard, records } of more) {
+    const same = merged.find((batch) => batch.shard === shard)
+    if (same === undefined) merged.push({ shard, records: [...records] })
+    else same.records.push(...records)
+  }
+  return merged
+}
+
+const sequenceOf = (record: StreamRecord | undefined): string => textOf(record?.dynamodb.SequenceNumber, 'SequenceNumber')

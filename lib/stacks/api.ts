@@ -1,0 +1,110 @@
+import { RemovalPolicy } from 'aws-cdk-lib'
+import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway'
+import { HttpApi, HttpMethod, HttpNoneAuthorizer, HttpStage, LogGroupLogDestination } from 'aws-cdk-lib/aws-apigatewayv2'
+import { HttpIamAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers'
+import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations'
+import { LogGroup } from 'aws-cdk-lib/aws-logs'
+import { Construct } from 'constructs'
+import type { Config } from '../config.ts'
+import type { StageFunction } from './function.ts'
+import { acknowledge } from './permissions.ts'
+
+/** `METHOD /path`, by the function that answers. Those of `intake` and `register` stand under `/aws` too. */
+export const ROUTES = {
+  intake: ['POST /v1/events'],
+  register: [
+    'POST /v1/leases',
+    'GET /v1/leases',
+    'GET /v1/leases/{id}',
+    'POST /v1/leases/{id}/confirm',
+    'POST /v1/leases/{id}/renew',
+    'POST /v1/leases/{id}/release',
+  ],
+  operate: [
+    'PUT /v1/identities',
+    'GET /v1/identities',
+    'PUT /v1/issuers/{name}',
+    'GET /v1/issuers',
+    'GET /v1/cases',
+    'GET /v1/cases/{id}',
+    'POST /v1/cases/{id}/approve',
+    'POST /v1/cases/{id}/cancel',
+    'GET /v1/parked',
+    'GET /v1/orphans',
+    'GET /v1/quarantine',
+    'GET /v1/audit',
+  ],
+} as const
+
+const METHODS: Readonly<Record<string, HttpMethod>> = { GET: HttpMethod.GET, POST: HttpMethod.POST, PUT: HttpMethod.PUT }
+
+export interface ApiProps {
+  readonly config: Config
+  readonly prefix: string
+  readonly functions: { readonly [Which in keyof typeof ROUTES]: StageFunction }
+}
+
+/**
+ * The HTTP API. A route has one kind of authorisation, and the API's own JWT authoriser takes RSA keys of one issuer
+ * only: so workloads', operators' and senders' tokens and signatures are verified in code, and AWS principals come by
+ * the routes under `/aws`, which IAM authorises.
+ */
+export class Api extends Construct {
+  readonly api: HttpApi
+
+  constructor(scope: Construct, id: string, { config, prefix, functions }: ApiProps) {
+    super(scope, id)
+    this.api = new HttpApi(this, 'Http', {
+      apiName: prefix,
+      description: 'Triggers, leases and operations of Rescind',
+      createDefaultStage: false,
+    })
+    const accesses = new LogGroup(this, 'Accesses', {
+      logGroupName: `/aws/apigateway/${prefix}`,
+      retention: config.logDays,
+      removalPolicy: config.removal === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
+    })
+    new HttpStage(this, 'Stage', {
+      httpApi: this.api,
+      stageName: '$default',
+      autoDeploy: true,
+      throttle: { rateLimit: config.api.rate, burstLimit: config.api.burst },
+      accessLogSettings: { destination: new LogGroupLogDestination(accesses), format: FORMAT },
+    })
+
+    const iam = new HttpIamAuthorizer()
+    const none = new HttpNoneAuthorizer()
+    for (const which of ['intake', 'register', 'operate'] as const) {
+      // One permission for the whole API: one for each route would outgrow the function's policy.
+      const integration = new HttpLambdaIntegration(which, functions[which].function, { scopePermissionToRoute: false })
+      for (const route of ROUTES[which]) {
+        const [method = '', path = ''] = route.split(' ')
+        const add = (where: string, authorizer: HttpIamAuthorizer | HttpNoneAuthorizer) =>
+          this.api.addRoutes({ path: where, methods: [METHODS[method] ?? HttpMethod.ANY], integration, authorizer })
+        for (const made of add(path, none)) {
+          acknowledge(
+            made,
+            'AwsSolutions-APIG4',
+            'Its tokens (many issuers, EC and Ed25519 keys) and signatures are verified in code; see docs/architecture.md.',
+          )
+        }
+        if (which !== 'operate') add(`/aws${path}`, iam)
+      }
+    }
+  }
+}
+
+/** No query string and no body: an identity or a token may stand in them. */
+const FORMAT = AccessLogFormat.custom(
+  JSON.stringify({
+    requestId: '$context.requestId',
+    time: '$context.requestTime',
+    route: '$context.routeKey',
+    status: '$context.status',
+    error: '$context.error.messageString',
+    principal: '$context.identity.userArn',
+    sourceIp: '$context.identity.sourceIp',
+    milliseconds: '$context.responseLatency',
+    bytes: '$context.responseLength',
+  }),
+)

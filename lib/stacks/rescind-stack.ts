@@ -1,0 +1,200 @@
+import type { StackProps } from 'aws-cdk-lib'
+import { CfnOutput, Duration, Stack, Tags } from 'aws-cdk-lib'
+import type { Construct } from 'constructs'
+import type { Definition } from '../../functions/providers/contract.ts'
+import type { Catalog, Config } from '../config.ts'
+import { Alarms } from './alarms.ts'
+import { Api } from './api.ts'
+import { IntakeBus, OutcomeBus } from './buses.ts'
+import type { Ceilings } from './feeds.ts'
+import { CLOSING_ITEMS, feedEachMinute, feedFromLanes, feedFromStream } from './feeds.ts'
+import type { FunctionContext } from './function.ts'
+import { StageFunction, workerTimeout } from './function.ts'
+import { Guard, PROTECTED_TAG, sparesProtected } from './guard.ts'
+import { allow, allowProvider, DELETE, READ, WRITE } from './permissions.ts'
+import { allowSending, Lanes } from './queues.ts'
+import { Sealing } from './sealing.ts'
+import { Storage } from './storage.ts'
+
+export interface RescindStackProps extends StackProps {
+  readonly config: Config
+  readonly environment: string
+  readonly catalog: Catalog
+  /** Folder with `<function>/index.mjs`. */
+  readonly bundles: string
+}
+
+const ALL = [...READ, ...WRITE, ...DELETE]
+
+/**
+ * One installation in one environment: the whole way of an event. Resources are made first, then each stage is given
+ * the rights and the variables it needs, then stages are fed; who may do what can be read off this file.
+ */
+export class RescindStack extends Stack {
+  constructor(scope: Construct, id: string, { config, environment, catalog, bundles, ...props }: RescindStackProps) {
+    super(scope, id, {
+      ...props,
+      description: 'Rescind: revokes every lease of an identity when the reason for its access is gone',
+    })
+    Tags.of(this).add(PROTECTED_TAG, 'true')
+    const prefix = `${config.name}-${environment}`
+    const path = `/${config.name}/`
+    const enabled = Object.keys(config.providers)
+      .sort()
+      .map((name) => definitionOf(catalog, name))
+
+    const storage = new Storage(this, 'Storage', { config })
+    const sealing = new Sealing(this, 'Sealing', { config })
+    const intakeBus = new IntakeBus(this, 'IntakeBus', { config, prefix })
+    const outcomeBus = new OutcomeBus(this, 'OutcomeBus', { prefix })
+    const alarms = new Alarms(this, 'Alarms', { config })
+    const context: FunctionContext = { config, prefix, path, bundles, guard: new Guard(this, 'Guard', { path }).policy }
+
+    const stage = (logicalId: string, name: string, description: string, seconds: number, memory?: number) =>
+      new StageFunction(this, logicalId, context, {
+        name,
+        description,
+        timeout: Duration.seconds(seconds),
+        ...(memory === undefined ? {} : { memory }),
+      })
+    // An HTTP API waits 30 seconds at most; whoever answers must be done before.
+    const intakeHttp = stage('IntakeHttp', 'intake-http', 'Takes triggers over HTTP', 15)
+    const intake = stage('Intake', 'intake-bus', 'Takes triggers from the intake bus', 30)
+    const register = stage('Register', 'register', 'Registers, confirms, renews and releases leases', 25)
+    const operate = stage('Operate', 'operate', "The operators' API", 25)
+    const plan = stage('Plan', 'plan', 'Opens cases, fences, orders containment, lists leases into chunks', 60)
+    const close = stage('Close', 'close', 'Closes cases and announces their completion', 60)
+    const prove = stage('Prove', 'prove', 'Writes the audit trail', 60)
+    const sweep = stage('Sweep', 'sweep', 'Wakes what is due and what is stuck', 55, 1024)
+    const workers = enabled.map((definition) => {
+      const timeout = workerTimeout(definition.limits.callSeconds)
+      const logicalId = pascal(definition.name)
+      return {
+        definition,
+        stage: new StageFunction(this, `Revoke${logicalId}`, context, {
+          name: `revoke-${definition.name}`,
+          description: `Contains, cuts and verifies: ${definition.title}`,
+          timeout,
+          inVpc: definition.network === 'vpc',
+        }),
+        lanes: new Lanes(this, `Work${logicalId}`, {
+          name: `work-${definition.name}`,
+          prefix,
+          functionTimeout: timeout,
+          fifo: definition.serial,
+        }),
+      }
+    })
+    const planLanes = new Lanes(this, 'PlanQueues', { name: 'plan', prefix, functionTimeout: plan.timeout, fifo: false })
+    const planQueues = planLanes.all
+    const workQueues = workers.flatMap(({ lanes }) => lanes.all)
+
+    // Who may touch the table, and how.
+    for (const each of [register, plan, ...workers.map((worker) => worker.stage)]) storage.allowTable(each.role, ALL)
+    for (const each of [operate, sweep]) storage.allowTable(each.role, ALL, true)
+    storage.allowTable(close.role, ALL)
+    for (const each of [intakeHttp, intake]) storage.allowTable(each.role, [...READ, ...WRITE])
+    for (const each of [intakeHttp, intake, register, operate, plan, close, sweep, ...workers.map((worker) => worker.stage)]) {
+      each.set({ TABLE_NAME: storage.table.tableName })
+    }
+
+    // Who may send where.
+    for (const [each, queues] of [
+      [intakeHttp, planQueues],
+      [intake, planQueues],
+      [operate, planQueues],
+      [register, workQueues],
+      [plan, [...planQueues, ...workQueues]],
+      [sweep, [...planQueues, ...workQueues]],
+      // A child lease may belong to another issuer than its parent.
+      ...workers.map((worker) => [worker.stage, workQueues] as const),
+    ] as const) {
+      each.set({ QUEUES: allowSending(each.role, queues) })
+    }
+
+    // Who may open what is secret.
+    const secrets = (folder: string) =>
+      `arn:${this.partition}:secretsmanager:${this.region}:${this.account}:secret:${config.name}/${folder}/*`
+    for (const [each, folder] of [
+      [intakeHttp, 'sources'],
+      ...workers.map((worker) => [worker.stage, `issuers/${worker.definition.name}`] as const),
+    ] as const) {
+      each.set({ SECRETS: config.secrets })
+      if (config.secrets !== 'aws') continue
+      allow(each.role, {
+        actions: ['secretsmanager:GetSecretValue'],
+        resources: [secrets(folder)],
+        reason: `Secrets are added while it runs, and AWS ends their ARNs with random characters; all of them are named ${config.name}/${folder}/...`,
+      })
+    }
+    sealing.allowSealing(
+      register.role,
+      enabled.map(({ name }) => name),
+    )
+    register.set({ SEALING: sealing.setting })
+    for (const { definition, stage: worker } of workers) {
+      sealing.allowOpening(worker.role, definition.name)
+      worker.set({ SEALING: sealing.setting })
+      allowProvider(worker.role, definition.permissions)
+      const actions = definition.permissions.flatMap((permission) => permission.actions)
+      if (actions.length > 0) worker.role.addToPolicy(sparesProtected(actions))
+    }
+
+    // Who writes and reads what is proven, and who tells.
+    storage.allowAuditIndex(prove.role, ['dynamodb:PutItem'])
+    storage.allowSegments(prove.role, 's3:PutObject')
+    storage.allowAuditIndex(operate.role, ['dynamodb:GetItem', 'dynamodb:BatchGetItem', 'dynamodb:Query'])
+    storage.allowSegments(operate.role, 's3:GetObject')
+    for (const each of [prove, operate]) {
+      each.set({ ARCHIVE_BUCKET: storage.archive.bucketName, AUDIT_INDEX_TABLE: storage.auditIndex.tableName })
+    }
+    outcomeBus.allowAnnouncing(close.role)
+    close.set({ OUTCOME_BUS: outcomeBus.bus.eventBusName })
+
+    // What feeds whom.
+    const api = new Api(this, 'Api', { config, prefix, functions: { intake: intakeHttp, register, operate } })
+    const fromBus = intakeBus.feed(intake, prefix)
+    if (fromBus !== undefined) alarms.watchDead(fromBus, 'intake-bus-dead')
+    feedFromLanes(plan, planLanes, config.lanes, { p0: 1, p1: 5, p2: 5 })
+    alarms.watchLanes(planLanes)
+    for (const { definition, stage: worker, lanes } of workers) {
+      const most = config.providers[definition.name]?.concurrency ?? definition.limits.concurrency
+      feedFromLanes(worker, lanes, ceilings(most), { p0: 1, p1: 2, p2: 2 })
+      alarms.watchLanes(lanes)
+    }
+    alarms.watchDead(
+      feedFromStream(close, { storage, prefix, batchSize: 25, parallel: 2, retries: 10, filters: CLOSING_ITEMS }),
+      'close-dead',
+    )
+    alarms.watchDead(
+      feedFromStream(prove, { storage, prefix, batchSize: 500, window: Duration.seconds(1), parallel: 4, retries: 25 }),
+      'prove-dead',
+    )
+    alarms.watchDead(feedEachMinute(this, sweep, prefix), 'sweep-dead')
+    for (const each of [close, prove]) alarms.watchStream(each)
+    for (const each of [intakeHttp, intake, register, operate, plan, sweep, ...workers.map((worker) => worker.stage)])
+      alarms.watchErrors(each)
+    alarms.watchSweep(sweep)
+
+    new CfnOutput(this, 'ApiUrl', { value: api.api.apiEndpoint, description: 'Base address of the HTTP API' })
+    new CfnOutput(this, 'IntakeBusName', { value: intakeBus.bus.eventBusName })
+    new CfnOutput(this, 'OutcomeBusName', { value: outcomeBus.bus.eventBusName })
+    new CfnOutput(this, 'TableName', { value: storage.table.tableName })
+    new CfnOutput(this, 'AuditIndexName', { value: storage.auditIndex.tableName })
+    new CfnOutput(this, 'ArchiveName', { value: storage.archive.bucketName })
+  }
+}
+
+function definitionOf(catalog: Catalog, name: string): Definition {
+  const definition = catalog[name]
+  if (definition === undefined) throw new Error(`no provider ${name} in the catalog`)
+  return definition
+}
+
+/** What P1 and P2 share, two thirds to one; AWS's least is 2 for each. */
+const ceilings = (most: number): Ceilings => {
+  const p1 = Math.max(2, Math.ceil((most * 2) / 3))
+  return { p1, p2: Math.max(2, most - p1) }
+}
+
+const pascal = (name: string) => name.replace(/(?:^|-)(\w)/g, (_, letter: string) => letter.toUpperCase())

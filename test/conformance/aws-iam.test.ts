@@ -1,0 +1,337 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: placeholders of Permission.resources
+import {
+  CreateAccessKeyCommand,
+  CreateRoleCommand,
+  CreateUserCommand,
+  DeleteRoleCommand,
+  DeleteRolePolicyCommand,
+  DeleteUserCommand,
+  GetRolePolicyCommand,
+  IAMClient,
+  ListRolePoliciesCommand,
+  PutRolePolicyCommand,
+  PutUserPolicyCommand,
+} from '@aws-sdk/client-iam'
+import { ListBucketsCommand, S3Client } from '@aws-sdk/client-s3'
+import { AssumeRoleCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
+import { afterAll, describe, expect, it } from 'vitest'
+import type { Lever, Settings, Target } from '../../functions/providers/aws-iam/definition.ts'
+import { definition, Settings as SettingsSchema, Target as TargetSchema } from '../../functions/providers/aws-iam/definition.ts'
+import { provider as module } from '../../functions/providers/aws-iam/provider.ts'
+import type { Provider, Warrant } from '../../functions/providers/contract.ts'
+import { IssuerRefused, IssuerUnavailable } from '../../functions/providers/contract.ts'
+import { startMiniStack } from '../support/ministack.ts'
+
+const stack = await startMiniStack()
+afterAll(() => stack?.stop())
+
+interface Credentials {
+  readonly accessKeyId: string
+  readonly secretAccessKey: string
+  readonly sessionToken?: string
+}
+
+/** A real IAM, as far as an emulator is one: it signs, enforces policies and dates tokens (`AUTH=true`). */
+describe.skipIf(stack === undefined)('aws-iam against MiniStack with IAM enforced', () => {
+  const endpoint = stack?.endpoint ?? ''
+  const account = stack?.account ?? ''
+  const client = (credentials: Credentials) => ({ endpoint, region: stack?.region ?? 'us-east-1', credentials, maxAttempts: 1 })
+  const root = new IAMClient(client(stack?.rootCredentials ?? { accessKeyId: '', secretAccessKey: '' }))
+  const opened: Provider<Target, undefined, Lever>[] = []
+  afterAll(async () => {
+    for (const provider of opened) await provider.close()
+    root.destroy()
+  })
+
+  /** What AWS answers to the holder of the credential: `works`, or the error's code. */
+  async function attempt(credentials: Credentials): Promise<string> {
+    const s3 = new S3Client({ ...client(credentials), forcePathStyle: true })
+    try {
+      await s3.send(new ListBucketsCommand({}))
+      return 'works'
+    } catch (error) {
+      return error instanceof Error ? error.name : String(error)
+    } finally {
+      s3.destroy()
+    }
+  }
+
+  const ALLOW_S3 = JSON.stringify({ Version: '2012-10-17', Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: '*' }] })
+
+  async function newUser(userName: string, policy = ALLOW_S3): Promise<string> {
+    const { User: user } = await root.send(new CreateUserCommand({ UserName: userName }))
+    await root.send(new PutUserPolicyCommand({ UserName: userName, PolicyName: 'own', PolicyDocument: policy }))
+    return user?.UserId ?? ''
+  }
+
+  async function newKey(userName: string): Promise<Credentials> {
+    const { AccessKey: key } = await root.send(new CreateAccessKeyCommand({ UserName: userName }))
+    return { accessKeyId: key?.AccessKeyId ?? '', secretAccessKey: key?.SecretAccessKey ?? '' }
+  }
+
+  async function newRole(roleName: string, policy = ALLOW_S3, condition: object = {}, path = '/'): Promise<string> {
+    const trust = {
+      Version: '2012-10-17',
+      Statement: [
+        { Effect: 'Allow', Principal: { AWS: `arn:aws:iam::${account}:root` }, Action: 'sts:AssumeRole', ...condition },
+      ],
+    }
+    const { Role: role } = await root.send(
+      new CreateRoleCommand({ RoleName: roleName, Path: path, AssumeRolePolicyDocument: JSON.stringify(trust) }),
+    )
+    await root.send(new PutRolePolicyCommand({ RoleName: roleName, PolicyName: 'own', PolicyDocument: policy }))
+    return role?.RoleId ?? ''
+  }
+
+  async function assume(roleName: string, sessionName: string): Promise<Credentials> {
+    const sts = new STSClient(client(stack?.rootCredentials ?? { accessKeyId: '', secretAccessKey: '' }))
+    const { Credentials: session } = await sts.send(
+      new AssumeRoleCommand({ RoleArn: `arn:aws:iam::${account}:role/${roleName}`, RoleSessionName: sessionName }),
+    )
+    sts.destroy()
+    return {
+      accessKeyId: session?.AccessKeyId ?? '',
+      secretAccessKey: session?.SecretAccessKey ?? '',
+      sessionToken: session?.SessionToken ?? '',
+    }
+  }
+
+  /** Assumes the role again and again until a session works: tokens are dated by the second. */
+  async function assumeUntilItWorks(roleName: string, sessionName: string): Promise<string> {
+    const deadline = Date.now() + 10_000
+    let answer = ''
+    while (answer !== 'works' && Date.now() < deadline) {
+      answer = await attempt(await assume(roleName, sessionName))
+    }
+    return answer
+  }
+
+  /** The policy that the stack makes of `definition.permissions`, for this one account. */
+  const workerPolicy = JSON.stringify({
+    Version: '2012-10-17',
+    Statement: definition.permissions.map(({ actions, resources }) => ({
+      Effect: 'Allow',
+      Action: actions,
+      Resource: resources.map((arn) => arn.replace('${partition}', 'aws').replace('${account}', account)),
+    })),
+  })
+  let worker: Promise<Credentials> | undefined
+  const workerKey = () => {
+    worker ??= newUser('rescind-worker', workerPolicy).then(() => newKey('rescind-worker'))
+    return worker
+  }
+
+  async function connect(change: Partial<Settings> = {}, secret?: string, url = endpoint) {
+    const settings = SettingsSchema.parse({ account, region: stack?.region, ...change })
+    const { accessKeyId, secretAccessKey } = await workerKey()
+    const connected = await module.connect(
+      { name: 'aws-test', settings },
+      {
+        adminSecret: async () => secret ?? JSON.stringify({ accessKeyId, secretAccessKey }),
+        now: () => Date.now(),
+        environment: { AWS_ENDPOINT_URL: url },
+      },
+    )
+    opened.push(connected)
+    const { tidy, restore, contain, release } = connected
+    if (tidy === undefined || restore === undefined || contain === undefined || release === undefined)
+      throw new Error('incomplete')
+    return { ...connected, tidy, restore, contain, release }
+  }
+
+  const warrant = (lane: Warrant['lane'] = 'p1', epoch = 1): Warrant => ({
+    case: 'abcdefghijklmnopqrstuvwxyz',
+    lane,
+    epoch,
+    fencedAt: new Date().toISOString(),
+  })
+  const subject = (target: Target) => [{ lease: 'lease', target: TargetSchema.parse(target) }]
+  const words = (answers: readonly { status: string }[]) => answers.map(({ status }) => status)
+
+  it('an access key works before, is refused after, works when restored, and is deleted after the soak time', async () => {
+    const userId = await newUser('ci-key')
+    const [key, other] = [await newKey('ci-key'), await newKey('ci-key')]
+    const aws = await connect()
+    const target = subject({ kind: 'access-key', userName: 'ci-key', userId, accessKeyId: key.accessKeyId })
+    expect(await attempt(key)).toBe('works')
+    const sts = new STSClient(client(key))
+    expect((await sts.send(new GetCallerIdentityCommand({}))).UserId).toBe(userId)
+    expect(words(await aws.verify(target, warrant()))).toEqual(['alive'])
+
+    expect(words(await aws.revoke(target, warrant()))).toEqual(['revoked'])
+    expect(await attempt(key)).toMatch(/^(InvalidClientTokenId|InvalidAccessKeyId)$/)
+    await expect(sts.send(new GetCallerIdentityCommand({}))).rejects.toMatchObject({ name: 'InvalidClientTokenId' })
+    sts.destroy()
+    expect(await attempt(other)).toBe('works')
+    expect(words(await aws.verify(target, warrant()))).toEqual(['dead'])
+    expect(words(await aws.revoke(target, warrant()))).toEqual(['absent'])
+
+    expect(words(await aws.restore(target, warrant()))).toEqual(['revoked'])
+    expect(await attempt(key)).toBe('works')
+    expect(words(await aws.tidy(target, warrant()))).toEqual(['irrevocable'])
+    await aws.revoke(target, warrant())
+    expect(words(await aws.tidy(target, warrant()))).toEqual(['revoked'])
+    expect(words(await aws.tidy(target, warrant()))).toEqual(['absent'])
+    expect(words(await aws.revoke(target, warrant()))).toEqual(['absent'])
+  })
+
+  it('a user that is gone and one that came after it under the same name are told apart', async () => {
+    const aws = await connect()
+    const first = await newUser('reused')
+    await root.send(new DeleteUserCommand({ UserName: 'reused' }))
+    const target = { kind: 'access-key', userName: 'reused', userId: first, accessKeyId: 'AKIA0000000000000000' } as const
+    const [gone] = await aws.revoke(subject(target), warrant())
+    expect(gone).toMatchObject({ status: 'absent', said: expect.stringContaining('is not in account') })
+    await newUser('reused')
+    const key = await newKey('reused')
+    const [namesake] = await aws.revoke(subject({ ...target, accessKeyId: key.accessKeyId }), warrant())
+    expect(namesake).toMatchObject({ status: 'absent', said: expect.stringContaining(`${first} is gone`) })
+    expect(await attempt(key)).toBe('works')
+  })
+
+  it('a role session is denied after, another and a newer one of the same role work', async () => {
+    const roleId = await newRole('app')
+    const aws = await connect()
+    const [job, other] = [await assume('app', 'job-1'), await assume('app', 'job-2')]
+    const target = subject({ kind: 'role-session', roleName: 'app', roleId, sessionName: 'job-1' })
+    expect([await attempt(job), await attempt(other)]).toEqual(['works', 'works'])
+    expect(words(await aws.verify(target, warrant()))).toEqual(['alive'])
+
+    const held = warrant()
+    expect(words(await aws.revoke(target, held))).toEqual(['revoked'])
+    expect([await attempt(job), await attempt(other)]).toEqual(['AccessDenied', 'works'])
+    expect(words(await aws.verify(target, held))).toEqual(['dead'])
+    expect(await assumeUntilItWorks('app', 'job-1')).toBe('works')
+    expect(await attempt(job)).toBe('AccessDenied')
+
+    expect(words(await aws.restore(target, held))).toEqual(['revoked'])
+    expect(await attempt(job)).toBe('works')
+  })
+
+  it('a batch of sessions becomes one policy, each lane has its own, and none loses what another wrote', async () => {
+    const roleId = await newRole('batch')
+    const names = Array.from({ length: 12 }, (_, index) => `task=${index},a@b.c+d_e-f`)
+    const sessions = await Promise.all(names.map((name) => assume('batch', name)))
+    const aws = await connect()
+    const batch = names.map((sessionName, index) => ({
+      lease: `lease-${index}`,
+      target: TargetSchema.parse({ kind: 'role-session', roleName: 'batch', roleId, sessionName }),
+    }))
+    const held = warrant('p0')
+    const answers = await Promise.all([
+      aws.revoke(batch.slice(0, 4), held),
+      aws.revoke(batch.slice(4, 8), { ...held, lane: 'p1' }),
+      aws.revoke(batch.slice(8), { ...held, lane: 'p2' }),
+    ])
+    expect(new Set(words(answers.flat()))).toEqual(new Set(['revoked']))
+    expect(new Set(await Promise.all(sessions.map(attempt)))).toEqual(new Set(['AccessDenied']))
+    const { PolicyNames: policies } = await root.send(new ListRolePoliciesCommand({ RoleName: 'batch' }))
+    expect(policies?.toSorted()).toEqual(['own', 'rescind-sessions-p0', 'rescind-sessions-p1', 'rescind-sessions-p2'])
+    expect(new Set(words(await aws.verify(batch, held)))).toEqual(new Set(['dead']))
+  })
+
+  it('a deny that somebody took out again shows as alive', async () => {
+    const roleId = await newRole('undone')
+    const session = await assume('undone', 'job')
+    const aws = await connect()
+    const target = subject({ kind: 'role-session', roleName: 'undone', roleId, sessionName: 'job' })
+    const held = warrant()
+    await aws.revoke(target, held)
+    await root.send(new DeleteRolePolicyCommand({ RoleName: 'undone', PolicyName: 'rescind-sessions-p1' }))
+    expect(await attempt(session)).toBe('works')
+    expect(words(await aws.verify(target, held))).toEqual(['alive'])
+  })
+
+  it('a role that is gone or replaced is absent; one that AWS manages is unsupported', async () => {
+    const roleId = await newRole('replaced')
+    const aws = await connect()
+    const target = subject({ kind: 'role-session', roleName: 'replaced', roleId, sessionName: 'job' })
+    await root.send(new DeleteRolePolicyCommand({ RoleName: 'replaced', PolicyName: 'own' }))
+    await root.send(new DeleteRoleCommand({ RoleName: 'replaced' }))
+    expect(words(await aws.revoke(target, warrant()))).toEqual(['absent'])
+    await newRole('replaced')
+    const namesake = await assume('replaced', 'job')
+    expect(words(await aws.revoke(target, warrant()))).toEqual(['absent'])
+    expect(await attempt(namesake)).toBe('works')
+    const managed = await newRole('AWSReservedSSO_Admin_0123', ALLOW_S3, {}, '/aws-reserved/sso.amazonaws.com/')
+    const [answer] = await aws.revoke(
+      subject({ kind: 'role-session', roleName: 'AWSReservedSSO_Admin_0123', roleId: managed, sessionName: 'eve' }),
+      warrant(),
+    )
+    expect(answer).toMatchObject({ status: 'unsupported', livesUntil: expect.any(String) })
+  })
+
+  it('containing a role cuts its older sessions and spares newer ones; a release brings the older ones back', async () => {
+    const roleId = await newRole('contained')
+    const [one, two] = [await assume('contained', 'one'), await assume('contained', 'two')]
+    const aws = await connect()
+    const lever = { kind: 'role', roleName: 'contained', roleId } as const
+    expect([await attempt(one), await attempt(two)]).toEqual(['works', 'works'])
+    expect((await aws.contain(lever, warrant('p0', 7))).status).toBe('done')
+    expect([await attempt(one), await attempt(two)]).toEqual(['AccessDenied', 'AccessDenied'])
+    expect(await assumeUntilItWorks('contained', 'three')).toBe('works')
+    const policy = await root.send(new GetRolePolicyCommand({ RoleName: 'contained', PolicyName: 'rescind-contain-7-p0' }))
+    expect(decodeURIComponent(policy.PolicyDocument ?? '')).toContain('aws:TokenIssueTime')
+    expect((await aws.release(lever, warrant('p0', 7))).status).toBe('done')
+    expect(await attempt(one)).toBe('works')
+  })
+
+  it('containing a user refuses all its keys; a release gives back only those that it deactivated', async () => {
+    const userId = await newUser('person')
+    const [first, second] = [await newKey('person'), await newKey('person')]
+    const aws = await connect()
+    const lever = { kind: 'user', userName: 'person', userId } as const
+    expect((await aws.contain(lever, warrant('p0', 2))).status).toBe('done')
+    expect(await attempt(first)).toMatch(/^Invalid/)
+    expect(await attempt(second)).toMatch(/^Invalid/)
+    await aws.revoke(
+      subject({ kind: 'access-key', userName: 'person', userId, accessKeyId: second.accessKeyId }),
+      warrant('p1', 2),
+    )
+    expect((await aws.release(lever, warrant('p1', 2))).status).toBe('done')
+    expect(await attempt(first)).toBe('works')
+    expect(await attempt(second)).toMatch(/^Invalid/)
+  })
+
+  it('another account answers: refused, and nothing happens', async () => {
+    await newUser('elsewhere')
+    const key = await newKey('elsewhere')
+    const aws = await connect({ account: '111111111111' })
+    const target = subject({ kind: 'access-key', userName: 'elsewhere', accessKeyId: key.accessKeyId })
+    await expect(aws.revoke(target, warrant())).rejects.toBeInstanceOf(IssuerRefused)
+    await expect(aws.contain({ kind: 'user', userName: 'elsewhere' }, warrant())).rejects.toBeInstanceOf(IssuerRefused)
+    await expect(aws.verify(target, warrant())).rejects.toBeInstanceOf(IssuerRefused)
+    expect(await attempt(key)).toBe('works')
+  })
+
+  it('a refused admin credential, a worker without grants and a dead endpoint are the issuer, not the lease', async () => {
+    await newUser('target-user')
+    const key = await newKey('target-user')
+    const target = subject({ kind: 'access-key', userName: 'target-user', accessKeyId: key.accessKeyId })
+    const unknown = await connect({}, JSON.stringify({ accessKeyId: 'AKIAUNKNOWNUNKNOWN00', secretAccessKey: 'x'.repeat(40) }))
+    await expect(unknown.revoke(target, warrant())).rejects.toBeInstanceOf(IssuerRefused)
+    await newUser('powerless')
+    const powerless = await connect({}, JSON.stringify(await newKey('powerless')))
+    await expect(powerless.revoke(target, warrant())).rejects.toBeInstanceOf(IssuerRefused)
+    await expect(connect({}, '{"accessKeyId":')).rejects.toBeInstanceOf(IssuerRefused)
+    await expect(connect({}, '{"user":"root"}')).rejects.toThrow(/must hold accessKeyId/)
+    const nowhere = await connect({}, undefined, 'http://127.0.0.1:1')
+    await expect(nowhere.revoke(target, warrant())).rejects.toBeInstanceOf(IssuerUnavailable)
+    expect(await attempt(key)).toBe('works')
+  })
+
+  it('works through a spoke role with an external id', async () => {
+    const condition = { Condition: { StringEquals: { 'sts:ExternalId': 'from-the-operator' } } }
+    await newRole('rescind-spoke', workerPolicy, condition)
+    await newUser('in-the-spoke')
+    const key = await newKey('in-the-spoke')
+    const roleArn = `arn:aws:iam::${account}:role/rescind-spoke`
+    const target = subject({ kind: 'access-key', userName: 'in-the-spoke', accessKeyId: key.accessKeyId })
+    const stranger = await connect({ roleArn, externalId: 'guessed' })
+    await expect(stranger.revoke(target, warrant())).rejects.toBeInstanceOf(IssuerRefused)
+    expect(await attempt(key)).toBe('works')
+    const spoke = await connect({ roleArn, externalId: 'from-the-operator' })
+    expect(words(await spoke.revoke(target, warrant()))).toEqual(['revoked'])
+    expect(await attempt(key)).toMatch(/^Invalid/)
+  })
+})

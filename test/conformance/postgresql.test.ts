@@ -1,0 +1,495 @@
+import { randomBytes } from 'node:crypto'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import pg from 'pg'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { IssuerRefused, IssuerUnavailable, type Provider } from '../../functions/providers/contract.ts'
+import type { Lever, Settings, Target } from '../../functions/providers/postgresql/definition.ts'
+import { provider as module } from '../../functions/providers/postgresql/provider.ts'
+import { type LocalPostgres, startPostgres } from '../../lib/local/issuers/postgres.ts'
+import { type Credential, conformance, expectNoSecret, type Harness, type MintOptions, rejection, startGate, tools, WARRANT } from './suite.ts'
+
+type Admin = LocalPostgres['admin']
+
+const HOSTILE_NAMES = [
+  `o'reilly"; DROP TABLE students; --`,
+  'a%I%s%L"',
+  'back\\slash\\"',
+  '$rescind$ $$',
+  'Grüße 日本 🗝️',
+  ' padded ',
+  'new\nline\ttab',
+  'UPPER lower',
+  'select',
+  'public.users',
+  'x'.repeat(63),
+  'é'.repeat(31),
+  '{"json": ["\'"]}',
+]
+
+const LESSER: Admin = { user: 'lesser admin', password: 'lesser-password-0123456789' }
+
+/** A server, a superuser's connection to it, and what a test needs to make of them. */
+class World {
+  readonly server: LocalPostgres
+  readonly #folder: string
+  readonly #clients: { end(): Promise<void> }[] = []
+  #serial = 0
+
+  private constructor(server: LocalPostgres, folder: string) {
+    this.server = server
+    this.#folder = folder
+  }
+
+  static async start(): Promise<World> {
+    const folder = await mkdtemp(join(tmpdir(), 'rescind-test-'))
+    const world = new World(await startPostgres({ folder }), folder)
+    const root = world.pool()
+    await root.query(`CREATE ROLE ${pg.escapeIdentifier(LESSER.user)} LOGIN CREATEROLE PASSWORD '${LESSER.password}'`)
+    await root.query(`GRANT pg_signal_backend TO ${pg.escapeIdentifier(LESSER.user)}`)
+    return world
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#clients.map((client) => client.end().catch(() => undefined)))
+    await this.server.stop()
+    await rm(this.server.files, { recursive: true, force: true })
+    await rm(this.#folder, { recursive: true, force: true })
+  }
+
+  async client(as: Admin = this.server.admin, database = this.server.database): Promise<pg.Client> {
+    const client = new pg.Client({ host: this.server.host, port: this.server.port, database, ...as })
+    client.on('error', () => undefined)
+    await client.connect()
+    this.#clients.push(client)
+    return client
+  }
+
+  pool(as: Admin = this.server.admin): pg.Pool {
+    const pool = new pg.Pool({ host: this.server.host, port: this.server.port, database: this.server.database, ...as, max: 4 })
+    pool.on('error', () => undefined)
+    this.#clients.push(pool)
+    return pool
+  }
+
+  name(prefix = 'role'): string {
+    this.#serial += 1
+    return `${prefix}_${this.#serial}`
+  }
+
+  async oid(client: pg.Pool, role: string): Promise<string> {
+    const { rows } = await client.query<{ oid: string }>('SELECT oid::text AS oid FROM pg_roles WHERE rolname::text = $1', [role])
+    return rows[0]?.oid ?? ''
+  }
+
+  async mint(by: pg.Pool, options: MintOptions<Lever> & { readonly with?: string } = {}): Promise<Credential<Target, never>> {
+    const role = options.name ?? this.name()
+    const password = randomBytes(12).toString('hex')
+    const member = options.lever === undefined ? '' : `IN ROLE ${pg.escapeIdentifier(options.lever.memberOf)}`
+    await by.query(`CREATE ROLE ${pg.escapeIdentifier(role)} LOGIN ${options.with ?? ''} PASSWORD '${password}' ${member}`)
+    return this.credential(role, await this.oid(by, role), password)
+  }
+
+  credential(role: string, oid: string, password: string): Credential<Target, never> {
+    const { host, port, database } = this.server
+    const dial = async () => {
+      const client = new pg.Client({ host, port, database, user: role, password })
+      client.on('error', () => undefined)
+      await client.connect()
+      return client
+    }
+    return {
+      subject: { lease: `lease of ${role}`, target: { role, oid } },
+      secrets: [password],
+      async works() {
+        try {
+          const client = await dial()
+          await client.query('SELECT 1')
+          await client.end()
+          return true
+        } catch (error) {
+          if (error instanceof pg.DatabaseError && (error.code === '28000' || error.code === '28P01')) return false
+          throw error
+        }
+      },
+      async open() {
+        const client = await dial()
+        return {
+          async alive() {
+            try {
+              await client.query('SELECT 1')
+              return true
+            } catch {
+              return false
+            }
+          },
+          async close() {
+            await client.end().catch(() => undefined)
+          },
+        }
+      },
+    }
+  }
+
+  settings(overrides: Partial<Settings> = {}): Settings {
+    const { host, port, database, system } = this.server
+    return {
+      host,
+      port,
+      database,
+      system,
+      tls: { mode: 'disable' },
+      soakSeconds: 0,
+      connectTimeoutMilliseconds: 1000,
+      statementTimeoutMilliseconds: 2000,
+      ...overrides,
+    }
+  }
+}
+
+async function harness(asLesser: boolean): Promise<Harness<Target, never, Lever, Settings>> {
+  const [world, other] = await Promise.all([World.start(), World.start()])
+  const admin = asLesser ? LESSER : world.server.admin
+  const gate = await startGate(world.server.port, other.server.port)
+  const by = world.pool(admin)
+  const root = world.pool()
+  if (!asLesser) {
+    // The other server knows the same admin, so that nothing but its identity tells it apart.
+    const elsewhere = await other.client()
+    await elsewhere.query(`ALTER ROLE ${admin.user} PASSWORD '${admin.password}'`)
+  }
+  return {
+    module,
+    issuer: { name: 'db', settings: world.settings({ port: gate.port }) },
+    adminSecret: JSON.stringify(admin),
+    wrongSecret: JSON.stringify({ user: admin.user, password: 'wrong-password-0123456789' }),
+    faults: gate,
+    repeated: 'revoked',
+    hostileNames: HOSTILE_NAMES,
+    mint: (options) => world.mint(by, options),
+    neverExisted: () => ({
+      subject: { lease: 'never', target: { role: 'never existed', oid: '4000000000' } },
+      status: 'absent',
+    }),
+    async poison() {
+      const { subject } = await world.mint(root, asLesser ? {} : { with: 'SUPERUSER' })
+      return { subject, status: 'irrevocable' }
+    },
+    async replace({ subject: { target } }) {
+      await by.query(`DROP ROLE ${pg.escapeIdentifier(target.role)}`)
+      return await world.mint(by, { name: target.role })
+    },
+    async lever() {
+      const memberOf = world.name(`the "group's" %I`)
+      await by.query(`CREATE ROLE ${pg.escapeIdentifier(memberOf)} NOLOGIN`)
+      return { memberOf }
+    },
+    async stop() {
+      await gate.close()
+      await Promise.all([world.stop(), other.stop()])
+    },
+  }
+}
+
+conformance('postgresql, the admin is a superuser', () => harness(false))
+conformance('postgresql, the admin is none', () => harness(true))
+
+describe('postgresql alone', () => {
+  let world: World
+  let root: pg.Pool
+  let lesser: pg.Pool
+  const providers: Provider<Target, never, Lever>[] = []
+  const connect = async (overrides: Partial<Settings> = {}, as: Admin = world.server.admin) => {
+    const provider = await module.connect({ name: 'db', settings: world.settings(overrides) }, tools(JSON.stringify(as)))
+    providers.push(provider)
+    return provider
+  }
+  const quoted = pg.escapeIdentifier
+
+  beforeAll(async () => {
+    world = await World.start()
+    root = world.pool()
+    lesser = world.pool(LESSER)
+    await connect({}, LESSER)
+  })
+  afterAll(async () => {
+    await Promise.all(providers.map((provider) => provider.close()))
+    await world.stop()
+  })
+
+  it('cuts by name what was registered before it existed', async () => {
+    const provider = await connect()
+    const { subject, works } = await world.mint(root)
+    const pending = { lease: 'pending', target: { role: subject.target.role } }
+    expect(await provider.revoke([pending, { lease: 'b', target: { role: 'not there' } }], WARRANT)).toMatchObject([
+      { status: 'revoked' },
+      { status: 'absent' },
+    ])
+    expect(await works()).toBe(false)
+  })
+
+  it('follows a role that was renamed', async () => {
+    const provider = await connect()
+    const { subject } = await world.mint(root)
+    const renamed = world.name('renamed')
+    await root.query(`ALTER ROLE ${subject.target.role} RENAME TO ${renamed}`)
+    expect(await provider.revoke([subject], WARRANT)).toMatchObject([{ status: 'revoked' }])
+    const { rows } = await root.query('SELECT rolcanlogin FROM pg_roles WHERE rolname = $1', [renamed])
+    expect(rows).toEqual([{ rolcanlogin: false }])
+  })
+
+  it('ends the sessions of a role that is gone already, which a look by name would not see', async () => {
+    const provider = await connect()
+    const { subject, open } = await world.mint(root)
+    const session = await open?.()
+    await root.query(`DROP ROLE ${subject.target.role}`)
+    expect(await session?.alive()).toBe(true)
+    expect(await provider.verify([subject], WARRANT)).toMatchObject([{ status: 'alive' }])
+    expect(await provider.verify([{ lease: 'x', target: { role: subject.target.role } }], WARRANT)).toMatchObject([{ status: 'unknown' }])
+    expect(await provider.revoke([subject], WARRANT)).toMatchObject([{ status: 'revoked', said: expect.stringContaining('1 session') }])
+    expect(await session?.alive()).toBe(false)
+    expect(await provider.verify([subject], WARRANT)).toMatchObject([{ status: 'dead' }])
+  })
+
+  it('ends many sessions of one role', async () => {
+    const provider = await connect()
+    const { subject, open } = await world.mint(root)
+    const sessions = await Promise.all(Array.from({ length: 8 }, () => open?.()))
+    expect(await provider.revoke([subject], WARRANT)).toMatchObject([
+      { status: 'revoked', said: 'NOLOGIN set, 8 sessions ended, none left' },
+    ])
+    for (const session of sessions) expect(await session?.alive()).toBe(false)
+  })
+
+  it('is not held up by a role that locks itself', async () => {
+    const provider = await connect({}, LESSER)
+    const minted = await world.mint(lesser)
+    const { role } = minted.subject.target
+    const holder = await world.client({ user: role, password: minted.secrets[0] ?? '' })
+    await holder.query('BEGIN')
+    await holder.query(`ALTER ROLE ${role} PASSWORD 'another-password'`)
+    expect(await provider.revoke([minted.subject], WARRANT)).toMatchObject([{ status: 'revoked' }])
+    expect(await minted.works()).toBe(false)
+    expect(await provider.verify([minted.subject], WARRANT)).toMatchObject([{ status: 'dead' }])
+  })
+
+  it("waits for nobody's lock for long: that lease is tried again, the others die", async () => {
+    const provider = await connect()
+    const [locked, free] = [await world.mint(root), await world.mint(root)]
+    const holder = await world.client()
+    await holder.query('BEGIN')
+    await holder.query(`ALTER ROLE ${locked.subject.target.role} VALID UNTIL 'infinity'`)
+    expect(await provider.revoke([locked.subject, free.subject], WARRANT)).toMatchObject([
+      { status: 'retry', effect: 'none' },
+      { status: 'revoked' },
+    ])
+    await holder.query('ROLLBACK')
+    expect([await locked.works(), await free.works()]).toEqual([true, false])
+    expect(await provider.revoke([locked.subject], WARRANT)).toMatchObject([{ status: 'revoked' }])
+  })
+
+  it('does not cut its own admin, superusers, replication roles or roles of the server', async () => {
+    const provider = await connect({}, LESSER)
+    const superuser = await world.mint(root, { with: 'SUPERUSER' })
+    const replication = await world.mint(root, { with: 'REPLICATION' })
+    const own = { lease: 'own', target: { role: LESSER.user } }
+    const bootstrap = { lease: 'root', target: { role: world.server.admin.user } }
+    const predefined = { lease: 'predefined', target: { role: 'pg_monitor' } }
+    const answers = await provider.revoke([superuser.subject, replication.subject, own, bootstrap, predefined], WARRANT)
+    expect(answers.map(({ status }) => status)).toEqual(Array(5).fill('irrevocable'))
+    expect([await superuser.works(), await replication.works()]).toEqual([true, true])
+  })
+
+  it('says "revoked" of a role that a person shut before, and does not open that one again', async () => {
+    const provider = await connect()
+    const { subject, works } = await world.mint(root)
+    await root.query(`ALTER ROLE ${subject.target.role} NOLOGIN`)
+    expect(await provider.revoke([subject], WARRANT)).toMatchObject([{ status: 'revoked', said: 'already NOLOGIN, no session left' }])
+    expect(await provider.restore?.([subject], WARRANT)).toMatchObject([{ status: 'irrevocable' }])
+    expect(await works()).toBe(false)
+  })
+
+  it('contains direct members only: not members of members, not who administers the group, not who was shut before', async () => {
+    const provider = await connect({}, LESSER)
+    const memberOf = world.name('group')
+    await lesser.query(`CREATE ROLE ${memberOf} NOLOGIN`)
+    const [member, shut] = [await world.mint(lesser, { lever: { memberOf } }), await world.mint(lesser, { lever: { memberOf } })]
+    await lesser.query(`ALTER ROLE ${shut.subject.target.role} NOLOGIN`)
+    const friend = await world.mint(lesser)
+    await lesser.query(`GRANT ${member.subject.target.role} TO ${friend.subject.target.role}`)
+    expect(await provider.contain?.({ memberOf }, WARRANT)).toMatchObject({ status: 'done' })
+    expect([await member.works(), await friend.works(), await shut.works()]).toEqual([false, true, false])
+    expect((await lesser.query('SELECT 1')).rowCount).toBe(1)
+    expect(await provider.release?.({ memberOf }, WARRANT)).toMatchObject({ status: 'done' })
+    expect([await member.works(), await friend.works(), await shut.works()]).toEqual([true, true, false])
+  })
+
+  it('contains what it can, and says that a superuser among the members stays open', async () => {
+    const provider = await connect()
+    const memberOf = world.name('group')
+    await root.query(`CREATE ROLE ${memberOf} NOLOGIN`)
+    const member = await world.mint(root, { lever: { memberOf } })
+    const superuser = await world.mint(root, { lever: { memberOf }, with: 'SUPERUSER' })
+    const answer = await provider.contain?.({ memberOf }, WARRANT)
+    expect(answer).toMatchObject({ status: 'unsupported', said: expect.stringContaining('superuser') })
+    expect([await member.works(), await superuser.works()]).toEqual([false, true])
+  })
+
+  it('cuts all the same where it may not set its markers, and says that the way back is by hand', async () => {
+    const user = world.name('new_admin')
+    await root.query(`CREATE ROLE ${user} LOGIN CREATEROLE PASSWORD 'new-password' IN ROLE pg_signal_backend`)
+    const [memberOf, admin] = [world.name('group'), { user, password: 'new-password' }]
+    const by = world.pool(admin)
+    await by.query(`CREATE ROLE ${memberOf} NOLOGIN`)
+    const [member, single] = [await world.mint(by, { lever: { memberOf } }), await world.mint(by)]
+    const provider = await connect({}, admin)
+    expect(await provider.contain?.({ memberOf }, WARRANT)).toMatchObject({
+      status: 'done',
+      said: expect.stringContaining('1 of them not marked'),
+    })
+    expect(await provider.revoke([single.subject], WARRANT)).toMatchObject([
+      { status: 'revoked', said: expect.stringContaining('not marked') },
+    ])
+    expect([await member.works(), await single.works()]).toEqual([false, false])
+    expect(await provider.restore?.([single.subject], WARRANT)).toMatchObject([{ status: 'irrevocable' }])
+  })
+
+  it('does not call a group contained that does not exist', async () => {
+    const provider = await connect()
+    expect(await provider.contain?.({ memberOf: 'no such group' }, WARRANT)).toMatchObject({ status: 'unsupported' })
+    expect(await provider.release?.({ memberOf: 'no such group' }, WARRANT)).toMatchObject({ status: 'unsupported' })
+  })
+
+  describe.each([
+    ['a superuser', false],
+    ['no superuser', true],
+  ])('tidy by %s', (_title, asLesser) => {
+    const names = { heir: '', databases: ['', ''] }
+    const admin = () => (asLesser ? LESSER : world.server.admin)
+    beforeAll(async () => {
+      names.heir = world.name('heir "of" all')
+      names.databases = [world.name(`data "base'`), world.name('data base')]
+      await (asLesser ? lesser : root).query(`CREATE ROLE ${quoted(names.heir)} NOLOGIN`)
+      if (asLesser) await lesser.query(`GRANT ${quoted(names.heir)} TO ${quoted(LESSER.user)} WITH INHERIT TRUE, SET TRUE`)
+      for (const database of names.databases) {
+        await root.query(`CREATE DATABASE ${quoted(database)}`)
+        const inside = await world.client(world.server.admin, database)
+        await inside.query(`GRANT CREATE ON SCHEMA public TO PUBLIC`)
+      }
+    })
+
+    const owner = async (grantedByOthers = false) => {
+      const minted = await world.mint(asLesser ? lesser : root)
+      const { role } = minted.subject.target
+      for (const database of names.databases) {
+        const client = new pg.Client({
+          host: world.server.host,
+          port: world.server.port,
+          database,
+          user: role,
+          password: minted.secrets[0] ?? '',
+        })
+        await client.connect()
+        await client.query(`CREATE TABLE "t ${role}" (x int); INSERT INTO "t ${role}" VALUES (42)`)
+        await client.query(`CREATE FUNCTION "f ${role}"() RETURNS int LANGUAGE sql RETURN 1`)
+        await client.query('ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC')
+        await client.end()
+        if (!grantedByOthers) continue
+        const inside = await world.client(world.server.admin, database)
+        await inside.query(`CREATE TABLE "granted ${role}" (x int); GRANT SELECT ON "granted ${role}" TO ${role}`)
+        await inside.query(`GRANT CREATE ON DATABASE ${quoted(database)} TO ${role}`)
+      }
+      return minted
+    }
+
+    it('hands over what a role owns in two databases, then deletes the role', async () => {
+      const provider = await connect({ reassignTo: names.heir }, admin())
+      const [first, second] = [await owner(!asLesser), await owner(!asLesser)]
+      await provider.revoke([first.subject, second.subject], WARRANT)
+      const answers = (await provider.tidy?.([first.subject, second.subject], WARRANT)) ?? []
+      expect(answers).toMatchObject([{ status: 'revoked', said: 'role deleted, 4 objects handed to the heir' }, { status: 'revoked' }])
+      for (const { subject } of [first, second]) {
+        expect(await world.oid(root, subject.target.role)).toBe('')
+        for (const database of names.databases) {
+          const inside = await world.client(world.server.admin, database)
+          const table = `t ${subject.target.role}`
+          const { rows } = await inside.query('SELECT tableowner FROM pg_tables WHERE tablename = $1', [table])
+          expect(rows).toEqual([{ tableowner: names.heir }])
+          expect((await inside.query(`SELECT x FROM ${quoted(table)}`)).rows).toEqual([{ x: 42 }])
+          await inside.end()
+        }
+      }
+      expect(await provider.tidy?.([first.subject], WARRANT)).toMatchObject([{ status: 'absent' }])
+    })
+
+    const foreign = async () => {
+      const provider = await connect({ reassignTo: names.heir }, admin())
+      const { subject, works } = await owner(true)
+      await provider.revoke([subject], WARRANT)
+      expect(await provider.tidy?.([subject], WARRANT)).toMatchObject([
+        { status: 'irrevocable', said: expect.stringContaining('others granted') },
+      ])
+      expect(await works()).toBe(false)
+      expect(await (await connect({ reassignTo: names.heir })).tidy?.([subject], WARRANT)).toMatchObject([{ status: 'revoked' }])
+    }
+    if (asLesser) it('does not delete a role that still holds what others granted and only they can take back', foreign)
+
+    it('deletes nothing without an heir, and the access stays cut', async () => {
+      const provider = await connect({}, admin())
+      const [owning, plain] = [await owner(), await world.mint(asLesser ? lesser : root)]
+      await provider.revoke([owning.subject, plain.subject], WARRANT)
+      const answers = (await provider.tidy?.([owning.subject, plain.subject], WARRANT)) ?? []
+      expect(answers).toMatchObject([
+        { status: 'irrevocable', said: expect.stringMatching(/owns 4 objects in .*data base.* no heir/) },
+        { status: 'revoked', said: 'role deleted, 0 objects handed to the heir' },
+      ])
+      expect(await owning.works()).toBe(false)
+      expect(await world.oid(root, owning.subject.target.role)).toBe(owning.subject.target.oid)
+      const gone = await connect({ reassignTo: 'no such heir' }, admin())
+      expect(await gone.tidy?.([owning.subject], WARRANT)).toMatchObject([{ status: 'irrevocable' }])
+    })
+  })
+
+  it('says what right the admin lacks', async () => {
+    for (const [privileges, missing] of [
+      ['CREATEROLE', 'pg_signal_backend'],
+      ['NOCREATEROLE IN ROLE pg_signal_backend', 'CREATEROLE'],
+    ]) {
+      const user = world.name('weak')
+      await root.query(`CREATE ROLE ${user} LOGIN PASSWORD 'weak-password' ${privileges}`)
+      const error = await rejection(connect({}, { user, password: 'weak-password' }))
+      expect(error).toBeInstanceOf(IssuerRefused)
+      expect(error).toMatchObject({ message: expect.stringContaining(missing ?? '') })
+    }
+  })
+
+  it('is refused where the database does not exist, and unavailable where no PostgreSQL answers', async () => {
+    expect(await rejection(connect({ database: 'no such database' }))).toBeInstanceOf(IssuerRefused)
+    const nonsense = createServer((socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
+    await new Promise<void>((done) => nonsense.listen(0, '127.0.0.1', done))
+    const address = nonsense.address()
+    const port = typeof address === 'object' && address !== null ? address.port : 0
+    const error = await rejection(connect({ port }))
+    expect(error).toBeInstanceOf(IssuerUnavailable)
+    expectNoSecret(error, [world.server.admin.password])
+    nonsense.close()
+  })
+
+  it('does not hand the password to a server that asks for it in clear', async () => {
+    const received: Buffer[] = []
+    const thief = createServer((socket) => {
+      socket.on('error', () => undefined)
+      socket.on('data', (bytes) => received.push(bytes))
+      // AuthenticationCleartextPassword (PostgreSQL manual, section "Message Formats").
+      socket.once('data', () => socket.write(Buffer.from([0x52, 0, 0, 0, 8, 0, 0, 0, 3])))
+    })
+    await new Promise<void>((done) => thief.listen(0, '127.0.0.1', done))
+    const address = thief.address()
+    const port = typeof address === 'object' && address !== null ? address.port : 0
+    expect(await rejection(connect({ port }))).toBeInstanceOf(IssuerRefused)
+    expect(Buffer.concat(received).includes(world.server.admin.password)).toBe(false)
+    thief.close()
+  })
+})

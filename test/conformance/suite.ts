@@ -1,0 +1,441 @@
+import { createServer, connect as dial, type Server, type Socket } from 'node:net'
+import { inspect } from 'node:util'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import type { Answer, IssuerHandle, Provider, ProviderModule, Subject, Tools, Warrant } from '../../functions/providers/contract.ts'
+import { IssuerRefused, IssuerUnavailable } from '../../functions/providers/contract.ts'
+
+/**
+ * What every provider must show, against its real issuer or its fake. A provider's test file makes a `Harness`, calls
+ * `conformance`, and adds what only that issuer knows. What a harness leaves out (no levers, no names) is not tested;
+ * what a definition claims (`containment: 'identity'`, `restores`, `choosesName`, `tidies`) must be in the harness.
+ */
+export interface Harness<Target, Secret, Lever, Settings> {
+  readonly module: ProviderModule<Target, Secret, Lever, Settings>
+  /** Reaches the issuer through `faults`. Time-outs of half a second, so that a hang is noticed soon. */
+  readonly issuer: IssuerHandle<Settings>
+  readonly adminSecret: string
+  /** Well-formed, and refused by the issuer. */
+  readonly wrongSecret: string
+  readonly faults: Faults
+  /** What a second cut of the same credential is answered with. */
+  readonly repeated: Answer['status']
+  mint(options?: MintOptions<Lever>): Promise<Credential<Target, Secret>>
+  /** A credential that this issuer never had, and the answer to cutting it. */
+  neverExisted(): { readonly subject: Subject<Target, Secret>; readonly status: Answer['status'] }
+  /** A lease that cannot be cut, and the answer to trying. */
+  poison?(): Promise<{ readonly subject: Subject<Target, Secret>; readonly status: Answer['status'] }>
+  /** Deletes the credential at the issuer and makes another one of the same name. */
+  replace?(credential: Credential<Target, Secret>): Promise<Credential<Target, Secret>>
+  /** Names that this issuer allows and that are hard to quote. */
+  readonly hostileNames?: readonly string[]
+  /** Makes the lever of a new identity. */
+  lever?(): Promise<Lever>
+  stop(): Promise<void>
+}
+
+export interface MintOptions<Lever> {
+  readonly name?: string
+  readonly lever?: Lever
+}
+
+export interface Credential<Target, Secret> {
+  readonly subject: Subject<Target, Secret>
+  /** What must not stand in any error. */
+  readonly secrets: readonly string[]
+  /** Does a new use of it succeed? */
+  works(): Promise<boolean>
+  /** A session that goes on, where the issuer has such a thing. */
+  open?(): Promise<OpenSession>
+}
+
+export interface OpenSession {
+  alive(): Promise<boolean>
+  close(): Promise<void>
+}
+
+/** What can be wrong with an issuer; one at a time, `heal` ends it. */
+export interface Faults {
+  /** Connections are refused. */
+  down(): Promise<void>
+  /** Connections are taken, and nothing is answered; those that are open go silent. */
+  hang(): Promise<void>
+  /** Another server of the same kind answers at the same address. */
+  other(): Promise<void>
+  heal(): Promise<void>
+}
+
+export const WARRANT: Warrant = { case: 'a'.repeat(26), lane: 'p1', epoch: 1, fencedAt: '2026-01-01T00:00:00.000Z' }
+
+export function tools(adminSecret: string): Tools {
+  return { adminSecret: async () => adminSecret, now: () => Date.now(), environment: {} }
+}
+
+/** The error that something was rejected with. */
+export async function rejection(promise: Promise<unknown>): Promise<unknown> {
+  try {
+    await promise
+  } catch (error) {
+    return error
+  }
+  throw new Error('it should have been rejected')
+}
+
+export function expectNoSecret(value: unknown, secrets: readonly string[]): void {
+  const text = inspect(value, { depth: null, showHidden: true, maxArrayLength: null, maxStringLength: null })
+  for (const secret of secrets) {
+    expect(text.includes(secret)).toBe(false)
+    expect(text.includes(encodeURIComponent(secret))).toBe(false)
+    expect(text.includes(Buffer.from(secret).toString('base64'))).toBe(false)
+  }
+}
+
+export function conformance<Target, Secret, Lever, Settings>(
+  title: string,
+  start: () => Promise<Harness<Target, Secret, Lever, Settings>>,
+): void {
+  describe(title, () => {
+    let harness: Harness<Target, Secret, Lever, Settings>
+    const opened: { close(): Promise<void> }[] = []
+    const connect = async (secret = harness.adminSecret): Promise<Provider<Target, Secret, Lever>> => {
+      const provider = await harness.module.connect(harness.issuer, tools(secret))
+      opened.push(provider)
+      return provider
+    }
+    const open = async (credential: Credential<Target, Secret>): Promise<OpenSession | undefined> => {
+      const session = await credential.open?.()
+      if (session !== undefined) opened.push(session)
+      return session
+    }
+
+    beforeAll(async () => {
+      harness = await start()
+    }, 60_000)
+    afterEach(async () => {
+      await harness.faults.heal()
+      await Promise.all(opened.splice(0).map((thing) => thing.close()))
+    })
+    afterAll(async () => {
+      await harness?.stop()
+    })
+
+    it('takes its own settings and targets', async () => {
+      const { definition } = harness.module
+      expect(definition.settings.safeParse(harness.issuer.settings).success).toBe(true)
+      const { subject } = await harness.mint()
+      expect(definition.target.safeParse(subject.target).success).toBe(true)
+      if (definition.secret !== undefined) expect(definition.secret.safeParse(subject.secret).success).toBe(true)
+      expectNoSecret(definition.credential(subject.target, subject.secret), (await harness.mint()).secrets)
+      expect(definition.limits.batch).toBeLessThanOrEqual(100)
+    })
+
+    it('has what it claims', async () => {
+      const { capabilities } = harness.module.definition
+      const provider = await connect()
+      expect(provider.restore !== undefined).toBe(capabilities.restores)
+      expect(provider.tidy !== undefined).toBe(capabilities.tidies)
+      expect(provider.contain !== undefined).toBe(capabilities.containment === 'identity')
+      expect(provider.release !== undefined).toBe(capabilities.containment === 'identity')
+      expect(harness.lever !== undefined).toBe(capabilities.containment === 'identity')
+      expect(harness.hostileNames !== undefined).toBe(capabilities.choosesName)
+    })
+
+    it('kills a credential: it works before; afterwards it does not, and what was open is dead', async () => {
+      const provider = await connect()
+      const credential = await harness.mint()
+      const bystander = await harness.mint()
+      const session = await open(credential)
+      expect(await credential.works()).toBe(true)
+      if (session !== undefined) expect(await session.alive()).toBe(true)
+      expect((await provider.verify([credential.subject], WARRANT)).map(({ status }) => status)).toEqual(['alive'])
+
+      const [answer] = await provider.revoke([credential.subject], WARRANT)
+
+      expect(answer).toMatchObject({ status: 'revoked' })
+      expect(answer?.said).not.toBe('')
+      expect(await credential.works()).toBe(false)
+      if (session !== undefined) expect(await session.alive()).toBe(false)
+      expect((await provider.verify([credential.subject], WARRANT)).map(({ status }) => status)).toEqual(['dead'])
+      expect(await bystander.works()).toBe(true)
+    })
+
+    it('may be called again', async () => {
+      const provider = await connect()
+      const { subject } = await harness.mint()
+      await provider.revoke([subject], WARRANT)
+      expect(await provider.revoke([subject], WARRANT)).toMatchObject([{ status: harness.repeated }])
+      expect(await provider.revoke([subject, subject], WARRANT)).toMatchObject([{ status: harness.repeated }, { status: harness.repeated }])
+    })
+
+    it('tells what never existed', async () => {
+      const provider = await connect()
+      const { subject, status } = harness.neverExisted()
+      expect(await provider.revoke([subject], WARRANT)).toMatchObject([{ status }])
+      expect(await provider.verify([subject], WARRANT)).toMatchObject([{ status: 'dead' }])
+    })
+
+    it('cuts a full batch, and answers for each lease in order', async () => {
+      const provider = await connect()
+      const credentials = await Promise.all(Array.from({ length: harness.module.definition.limits.batch - 1 }, () => harness.mint()))
+      const never = harness.neverExisted()
+      const subjects = credentials.map(({ subject }) => subject)
+      const answers = await provider.revoke([...subjects.slice(0, 3), never.subject, ...subjects.slice(3)], WARRANT)
+      expect(answers.map(({ status }) => status)).toEqual(
+        answers.map((_, index) => (index === 3 ? never.status : 'revoked')),
+      )
+      expect(answers).toHaveLength(harness.module.definition.limits.batch)
+      expect(await Promise.all(credentials.map((credential) => credential.works()))).not.toContain(true)
+    })
+
+    it('answers an empty batch with nothing', async () => {
+      const provider = await connect()
+      expect(await provider.revoke([], WARRANT)).toEqual([])
+      expect(await provider.verify([], WARRANT)).toEqual([])
+    })
+
+    it('lets a poisoned lease harm no other', async (context) => {
+      if (harness.poison === undefined) return context.skip()
+      const provider = await connect()
+      const { subject, status } = await harness.poison()
+      const [first, last] = [await harness.mint(), await harness.mint()]
+      const answers = await provider.revoke([first.subject, subject, last.subject], WARRANT)
+      expect(answers.map((answer) => answer.status)).toEqual(['revoked', status, 'revoked'])
+      expect([await first.works(), await last.works()]).toEqual([false, false])
+    })
+
+    it('leaves a namesake alone', async (context) => {
+      if (harness.replace === undefined) return context.skip()
+      const provider = await connect()
+      const old = await harness.mint()
+      const namesake = await harness.replace(old)
+      const session = await open(namesake)
+      expect(await provider.revoke([old.subject], WARRANT)).toMatchObject([{ status: 'absent' }])
+      expect(await provider.verify([old.subject], WARRANT)).toMatchObject([{ status: 'dead' }])
+      expect(await namesake.works()).toBe(true)
+      if (session !== undefined) expect(await session.alive()).toBe(true)
+    })
+
+    it('cuts hostile names, and nothing else', async (context) => {
+      if (harness.hostileNames === undefined) return context.skip()
+      const provider = await connect()
+      const plain = await harness.mint()
+      const hostile: Credential<Target, Secret>[] = []
+      for (const name of harness.hostileNames) hostile.push(await harness.mint({ name }))
+      expect(await Promise.all(hostile.map((credential) => credential.works()))).not.toContain(false)
+      const answers = await provider.revoke(hostile.map(({ subject }) => subject), WARRANT)
+      expect(answers.map(({ status }) => status)).toEqual(hostile.map(() => 'revoked'))
+      expect(await Promise.all(hostile.map((credential) => credential.works()))).not.toContain(true)
+      expect(await plain.works()).toBe(true)
+    })
+
+    it('is cut by two at once', async () => {
+      const [one, two] = [await connect(), await connect()]
+      const credentials = await Promise.all(Array.from({ length: 5 }, () => harness.mint()))
+      const sessions = await Promise.all(credentials.map(open))
+      const subjects = credentials.map(({ subject }) => subject)
+      const answers = await Promise.all([
+        one.revoke(subjects, WARRANT),
+        two.revoke([...subjects].reverse(), WARRANT),
+        one.revoke(subjects, WARRANT),
+      ])
+      for (const answer of answers.flat()) expect(['revoked', 'absent', 'retry']).toContain(answer.status)
+      expect(await Promise.all(credentials.map((credential) => credential.works()))).not.toContain(true)
+      for (const session of sessions) if (session !== undefined) expect(await session.alive()).toBe(false)
+      expect((await one.verify(subjects, WARRANT)).map(({ status }) => status)).toEqual(subjects.map(() => 'dead'))
+    })
+
+    it('contains all of an identity and nobody else, and releases what it contained', async (context) => {
+      if (harness.lever === undefined) return context.skip()
+      const provider = await connect()
+      const [lever, otherLever] = [await harness.lever(), await harness.lever()]
+      const own = await Promise.all([harness.mint({ lever }), harness.mint({ lever }), harness.mint({ lever })])
+      const others = await Promise.all([harness.mint({ lever: otherLever }), harness.mint()])
+      const sessions = await Promise.all(own.map(open))
+      const revoked = own[0]
+      await provider.revoke([revoked.subject], WARRANT)
+
+      expect(await provider.contain?.(lever, WARRANT)).toMatchObject({ status: 'done' })
+      expect(await provider.contain?.(lever, WARRANT)).toMatchObject({ status: 'done' })
+
+      expect(await Promise.all(own.map((credential) => credential.works()))).toEqual([false, false, false])
+      for (const session of sessions) if (session !== undefined) expect(await session.alive()).toBe(false)
+      expect(await Promise.all(others.map((credential) => credential.works()))).toEqual([true, true])
+
+      expect(await provider.release?.(lever, WARRANT)).toMatchObject({ status: 'done' })
+      expect(await provider.release?.(lever, WARRANT)).toMatchObject({ status: 'done' })
+      expect(await Promise.all(own.map((credential) => credential.works()))).toEqual([false, true, true])
+    })
+
+    it('revokes for good what was contained before', async (context) => {
+      if (harness.lever === undefined) return context.skip()
+      const provider = await connect()
+      const lever = await harness.lever()
+      const [cut, kept] = [await harness.mint({ lever }), await harness.mint({ lever })]
+      await provider.contain?.(lever, WARRANT)
+      expect(await provider.revoke([cut.subject], WARRANT)).toMatchObject([{ status: 'revoked' }])
+      await provider.release?.(lever, WARRANT)
+      expect([await cut.works(), await kept.works()]).toEqual([false, true])
+    })
+
+    it('does not call it contained where there was nothing to pull', async (context) => {
+      if (harness.lever === undefined) return context.skip()
+      const provider = await connect()
+      const lever = await harness.lever()
+      expect(await provider.contain?.(lever, WARRANT)).toMatchObject({ status: 'done' })
+      expect(await provider.release?.(lever, WARRANT)).toMatchObject({ status: 'done' })
+    })
+
+    it('restores what it revoked: the same credential works again', async (context) => {
+      const provider = await connect()
+      if (provider.restore === undefined) return context.skip()
+      const [wanted, other] = [await harness.mint(), await harness.mint()]
+      await provider.revoke([wanted.subject, other.subject], WARRANT)
+      await provider.restore([wanted.subject], WARRANT)
+      expect([await wanted.works(), await other.works()]).toEqual([true, false])
+      expect(await provider.verify([wanted.subject, other.subject], WARRANT)).toMatchObject([{ status: 'alive' }, { status: 'dead' }])
+      await provider.restore([wanted.subject], WARRANT)
+      expect(await wanted.works()).toBe(true)
+    })
+
+    it('tidies what is cut, and nothing that is not', async (context) => {
+      const provider = await connect()
+      if (provider.tidy === undefined) return context.skip()
+      const [cut, live] = [await harness.mint(), await harness.mint()]
+      await provider.revoke([cut.subject], WARRANT)
+      const answers = await provider.tidy([cut.subject, live.subject], WARRANT)
+      expect(answers.map(({ status }) => status)).toEqual(['revoked', 'irrevocable'])
+      expect(await live.works()).toBe(true)
+      expect(await provider.tidy([cut.subject], WARRANT)).toMatchObject([{ status: 'absent' }])
+      expect(await provider.revoke([cut.subject], WARRANT)).toMatchObject([{ status: 'absent' }])
+      expect(await provider.verify([cut.subject], WARRANT)).toMatchObject([{ status: 'dead' }])
+    })
+
+    it('says that the issuer is unavailable when it is down', async () => {
+      const provider = await connect()
+      const credential = await harness.mint()
+      await harness.faults.down()
+      const errors = [
+        await rejection(connect()),
+        await rejection(provider.revoke([credential.subject], WARRANT)),
+        await rejection(provider.verify([credential.subject], WARRANT)),
+      ]
+      for (const error of errors) expect(error).toBeInstanceOf(IssuerUnavailable)
+      expectNoSecret(errors, [...credential.secrets, harness.adminSecret, ...Object.values(secretParts(harness.adminSecret))])
+      await harness.faults.heal()
+      expect(await provider.revoke([credential.subject], WARRANT)).toMatchObject([{ status: 'revoked' }])
+    })
+
+    it('gives up when the issuer hangs', async () => {
+      const provider = await connect()
+      const credential = await harness.mint()
+      await harness.faults.hang()
+      const before = performance.now()
+      const errors = [await rejection(provider.revoke([credential.subject], WARRANT)), await rejection(connect())]
+      expect(performance.now() - before).toBeLessThan(10_000)
+      for (const error of errors) expect(error).toBeInstanceOf(IssuerUnavailable)
+      expectNoSecret(errors, [...credential.secrets, ...Object.values(secretParts(harness.adminSecret))])
+      await harness.faults.heal()
+      expect(await provider.revoke([credential.subject], WARRANT)).toMatchObject([{ status: 'revoked' }])
+    })
+
+    it('says that the admin is refused', async () => {
+      const errors = [
+        await rejection(connect(harness.wrongSecret)),
+        await rejection(connect('not even JSON, secret-in-the-open')),
+        await rejection(connect('{"secret-in-the-open":1}')),
+      ]
+      for (const error of errors) expect(error).toBeInstanceOf(IssuerRefused)
+      expectNoSecret(errors, ['secret-in-the-open', ...Object.values(secretParts(harness.wrongSecret))])
+    })
+
+    it('notices another server at the same address before it believes or does anything', async () => {
+      const provider = await connect()
+      const credential = await harness.mint()
+      const session = await open(credential)
+      await harness.faults.other()
+      const errors = [
+        await rejection(connect()),
+        await rejection(provider.revoke([credential.subject], WARRANT)),
+        await rejection(provider.verify([credential.subject], WARRANT)),
+      ]
+      for (const error of errors) expect(error).toBeInstanceOf(IssuerRefused)
+      expectNoSecret(errors, [...credential.secrets, ...Object.values(secretParts(harness.adminSecret))])
+      await harness.faults.heal()
+      expect(await credential.works()).toBe(true)
+      if (session !== undefined) expect(await session.alive()).toBe(credential.open !== undefined)
+    })
+  })
+}
+
+/** The values of a secret that is JSON, without the short ones: `postgres` may well stand in a message. */
+function secretParts(secret: string): string[] {
+  const parsed: unknown = JSON.parse(secret)
+  return Object.entries(parsed as Record<string, string>).flatMap(([name, value]) => (/password|secret|key/i.test(name) ? [value] : []))
+}
+
+/** A TCP gate before a real issuer: its address stays while what is behind it changes. */
+export interface Gate extends Faults {
+  readonly port: number
+  close(): Promise<void>
+}
+
+/** `otherPort`: the server that answers instead under `other()`. */
+export async function startGate(port: number, otherPort: number): Promise<Gate> {
+  const sockets = new Set<Socket>()
+  let target: number | undefined = port
+  let frozen = false
+  const keep = (socket: Socket) => {
+    sockets.add(socket)
+    socket.on('error', () => socket.destroy())
+    socket.on('close', () => sockets.delete(socket))
+  }
+  const server: Server = createServer((near) => {
+    keep(near)
+    if (frozen || target === undefined) return
+    const far = dial(target, '127.0.0.1')
+    keep(far)
+    const pass = (from: Socket, to: Socket) => {
+      from.on('data', (bytes) => {
+        if (!frozen) to.write(bytes)
+      })
+      from.on('close', () => to.destroy())
+    }
+    pass(near, far)
+    pass(far, near)
+  })
+  const listen = (at: number) => new Promise<void>((done, fail) => server.once('error', fail).listen(at, '127.0.0.1', done))
+  const shut = async () => {
+    for (const socket of sockets) socket.destroy()
+    if (server.listening) await new Promise((done) => server.close(done))
+  }
+  await listen(0)
+  const address = server.address()
+  if (address === null || typeof address === 'string') throw new Error('the gate has no port')
+  const own = address.port
+  let faulty = false
+  return {
+    port: own,
+    async down() {
+      faulty = true
+      await shut()
+    },
+    async hang() {
+      faulty = true
+      frozen = true
+    },
+    async other() {
+      faulty = true
+      await shut()
+      target = otherPort
+      await listen(own)
+    },
+    async heal() {
+      if (!faulty) return
+      faulty = false
+      frozen = false
+      target = port
+      await shut()
+      await listen(own)
+    },
+    close: shut,
+  }
+}

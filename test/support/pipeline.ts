@@ -1,0 +1,277 @@
+import { PlanMessage, WorkMessage } from '../../functions/contracts/message.ts'
+import type { TriggerType } from '../../functions/contracts/primitives.ts'
+import type { TriggerScope } from '../../functions/contracts/scope.ts'
+import { DEFAULT_LIMITS, type Settings } from '../../functions/contracts/settings.ts'
+import { Trigger, type TriggerData } from '../../functions/contracts/trigger.ts'
+import { closer } from '../../functions/close/close.ts'
+import { identityKey } from '../../functions/domain/keys.ts'
+import type { Case, Lease } from '../../functions/domain/model.ts'
+import { instant } from '../../functions/domain/time.ts'
+import { acceptor } from '../../functions/intake/accept.ts'
+import { operations } from '../../functions/operate/operate.ts'
+import { planStage } from '../../functions/plan/stage.ts'
+import { prover } from '../../functions/prove/prove.ts'
+import type { Definition, ProviderModule } from '../../functions/providers/contract.ts'
+import { holder } from '../../functions/register/holder.ts'
+import { type RegisterPorts, registrar } from '../../functions/register/register.ts'
+import type { WorkPorts } from '../../functions/revoke/work.ts'
+import { revokeWorker } from '../../functions/revoke/worker.ts'
+import type { Principal } from '../../functions/runtime/authentication.ts'
+import { dispatcher } from '../../functions/runtime/dispatch.ts'
+import { fileKeys } from '../../functions/runtime/keys.ts'
+import type { Announcer, Archive, Clock, Log, Queues, Randomness } from '../../functions/runtime/ports.ts'
+import { opener, sealer } from '../../functions/runtime/sealing.ts'
+import { Postponed } from '../../functions/runtime/sqs-batch.ts'
+import { declareIssuer } from '../../functions/store/issuers.ts'
+import { as } from '../../functions/store/items.ts'
+import { sweeper } from '../../functions/sweep/sweep.ts'
+import { FakeIssuer, fakeDefinition, fakeModule } from './fake-issuer.ts'
+import { MemoryTable } from './memory-table.ts'
+
+export const START = Date.parse('2026-11-22T10:00:00.000Z')
+export const BROKER: Principal = { uri: 'spiffe://example.org/broker', kind: 'svid', namespace: 'ci' }
+
+export interface Announced {
+  readonly type: string
+  readonly id: string
+  readonly subject: string
+  readonly data: unknown
+}
+
+interface Message {
+  readonly queue: string
+  readonly body: unknown
+  receiveCount: number
+  notBefore: number
+}
+
+export const settings: Settings = {
+  tokenIssuers: [],
+  grants: [
+    { right: 'broker', caller: BROKER.uri, identities: ['**'], namespaces: ['ci', 'deploy'] },
+    { right: 'operator', caller: 'spiffe://example.org/operator/**', approve: true },
+  ],
+  sources: [
+    { name: 'all', triggers: ['offboarding', 'compromise', 'decommission', 'task-complete'], namespaces: ['ci', 'deploy'] },
+    { name: 'ci', triggers: ['task-complete'], namespaces: ['ci'] },
+    { name: 'other-ci', triggers: ['task-complete'], namespaces: ['other'] },
+  ],
+  protected: ['spiffe://example.org/protected/**'],
+  ownerLeavesDefault: 'revoke',
+  limits: { ...DEFAULT_LIMITS, backoffSeconds: 60 },
+}
+
+/**
+ * The whole pipeline in one process over a table in memory: the real stages, queues as lists, a clock that a test
+ * moves, issuers that a test looks into. `settle` runs until nothing moves any more.
+ */
+export class Pipeline {
+  readonly table = new MemoryTable()
+  readonly index = new MemoryTable()
+  readonly archived = new Map<string, string>()
+  readonly announced: Announced[] = []
+  readonly logged: string[] = []
+  readonly issuers = new Map<string, FakeIssuer>()
+  readonly messages: Message[] = []
+  readonly sent: unknown[] = []
+  /** Each message is delivered this many times. */
+  deliveries = 1
+  now = START
+  private seed = 1
+  private streamed = 0
+  private proved = 0
+
+  readonly clock: Clock = { now: () => this.now, sleep: async () => {} }
+  readonly random: Randomness = {
+    fraction: () => {
+      this.seed = (this.seed * 1103515245 + 12345) % 2147483648
+      return this.seed / 2147483648
+    },
+    bytes: (length) => Uint8Array.from({ length }, () => Math.floor(this.random.fraction() * 256)),
+  }
+  readonly log: Log = {
+    info: (message, fields) => this.logged.push(JSON.stringify({ message, ...fields })),
+    warn: (message, fields) => this.logged.push(JSON.stringify({ message, ...fields })),
+    error: (message, fields) => this.logged.push(`${message} ${String(fields?.error)}`),
+  }
+  readonly queues: Queues = {
+    send: async (queue, messages) => {
+      for (const { body } of messages) {
+        this.sent.push(body)
+        for (let copy = 0; copy < this.deliveries; copy += 1) this.messages.push({ queue, body, receiveCount: 0, notBefore: this.now })
+      }
+    },
+  }
+  readonly announcer: Announcer = { announce: async (events) => void this.announced.push(...events) }
+  readonly archive: Archive = {
+    put: async (key, body) => void this.archived.set(key, body),
+    get: async (key) => this.archived.get(key),
+  }
+
+  readonly definition: Definition
+  readonly module: ProviderModule
+  readonly register
+  readonly leases
+  readonly accept
+  readonly operate
+  private readonly plan
+  private work
+  private readonly workPorts: WorkPorts
+  private readonly close
+  private readonly prove
+  readonly sweep
+
+  constructor(options: { readonly definition?: Definition; readonly settings?: Partial<Settings> } = {}) {
+    // Behind the contract the fake's own types are `unknown`: the worker parses targets by the definition's schema.
+    this.definition = options.definition ?? (fakeDefinition() as Definition)
+    this.module = { ...(fakeModule(this.issuers) as ProviderModule), definition: this.definition }
+    const all: Settings = { ...settings, ...options.settings }
+    const { table, clock, random, log } = this
+    const dispatch = dispatcher(table, this.queues, ['p0', 'p1', 'p2'].flatMap((lane) => [`plan-${lane}`, `work-fake-${lane}`]))
+    const keys = fileKeys(new Uint8Array(32).fill(7), random)
+    const ports: RegisterPorts = { table, dispatch, clock, random, settings: all, seal: sealer({ keys, clock, random }), catalog: { fake: this.definition } }
+    this.register = registrar(ports)
+    this.leases = holder(ports)
+    this.accept = acceptor({ table, dispatch, clock, settings: all })
+    this.operate = operations({ table, index: this.index, archive: this.archive, dispatch, clock, settings: all, catalog: { fake: this.definition } })
+    this.plan = planStage({ table, dispatch, clock, log, limits: all.limits })
+    this.workPorts = {
+      table,
+      dispatch,
+      clock,
+      random,
+      log,
+      secrets: { get: async () => 'admin' },
+      open: opener({ keys, clock }),
+      limits: all.limits,
+      environment: {},
+    }
+    this.work = revokeWorker(this.module, this.workPorts)
+    this.close = closer({ table, announcer: this.announcer, clock, limits: all.limits })
+    this.prove = prover({ archive: this.archive, index: this.index })
+    this.sweep = sweeper({ table, dispatch, clock, random, log, limits: all.limits })
+  }
+
+  /** Another provider behind the work queues. */
+  replaceWorker(make: (ports: WorkPorts) => ReturnType<typeof revokeWorker>): void {
+    this.work = make(this.workPorts)
+  }
+
+  async issuer(name = 'db', soakSeconds = 3600): Promise<FakeIssuer> {
+    const issuer = new FakeIssuer()
+    this.issuers.set(name, issuer)
+    await declareIssuer(this.table, name, { provider: 'fake', settings: {}, soakSeconds }, { who: 'test', at: instant(this.now) })
+    return issuer
+  }
+
+  /** Registers a lease of a freshly minted credential; the name of the credential is its idempotency key as well. */
+  async lease(name: string, overrides: Partial<Parameters<ReturnType<typeof registrar>>[0]> & { group?: string } = {}, key = `key-${name}-1234`) {
+    const { group, ...request } = overrides
+    const issuerName = request.issuer ?? 'db'
+    const issuer = this.issuers.get(issuerName)
+    if (issuer !== undefined && !issuer.credentials.has(name) && request.registers !== 'intent') issuer.mint(name, group)
+    const { lease } = await this.register(
+      {
+        identity: 'spiffe://example.org/app',
+        issuer: issuerName,
+        kind: 'dynamic',
+        registers: 'credential',
+        target: { name },
+        consumer: 'app',
+        purpose: 'test',
+        expiresAt: instant(this.now + 86_400_000),
+        owner: 'alice',
+        ...(group === undefined ? {} : { lever: { group } }),
+        ...request,
+      },
+      key,
+      BROKER,
+    )
+    return lease
+  }
+
+  async trigger(type: TriggerType, scope: TriggerScope, extra: Partial<TriggerData> & { id?: string; source?: string } = {}) {
+    const { id, source, ...data } = extra
+    const trigger = Trigger.parse({
+      specversion: '1.0',
+      id: id ?? `event-${this.sent.length}-${this.messages.length}-${type}`,
+      source: 'urn:test',
+      type: `io.rescind.${type}`,
+      data: { scope, reason: 'test', ...data },
+    })
+    const found = settings.sources.find((one) => one.name === (source ?? 'all'))
+    if (found === undefined) throw new Error('no such source')
+    return this.accept(trigger, { source: found, principal: `source:${found.name}` })
+  }
+
+  /** Delivers the next message; `false` where none is due. A failing one comes back. */
+  async step(pick: (messages: readonly Message[]) => number = () => 0): Promise<boolean> {
+    const ready = this.messages.filter((message) => message.notBefore <= this.now)
+    const message = ready[pick(ready)]
+    if (message === undefined) return false
+    this.messages.splice(this.messages.indexOf(message), 1)
+    message.receiveCount += 1
+    try {
+      if (message.queue.startsWith('plan-')) await this.plan(PlanMessage.parse(message.body))
+      else await this.work(WorkMessage.parse(message.body), { receiveCount: message.receiveCount })
+    } catch (error) {
+      const wait = error instanceof Postponed ? error.seconds * 1000 : 30_000
+      if (!(error instanceof Postponed)) this.logged.push(`failed: ${String(error)} ${error instanceof Error ? error.stack : ''}`)
+      this.messages.push({ ...message, notBefore: this.now + wait })
+    }
+    return true
+  }
+
+  /** Feeds the stream's consumers with what they have not seen. */
+  async stream(): Promise<boolean> {
+    if (this.streamed >= this.table.changes.length && this.proved >= this.table.changes.length) return false
+    const batch = this.table.changes.slice(this.proved)
+    this.proved = this.table.changes.length
+    await this.prove(batch)
+    while (this.streamed < this.table.changes.length) {
+      const change = this.table.changes[this.streamed]
+      this.streamed += 1
+      if (change !== undefined) await this.close(change)
+    }
+    return true
+  }
+
+  /** Runs until no message is due and the stream is read. Time stands still. */
+  async settle(): Promise<void> {
+    for (let rounds = 0; rounds < 100_000; rounds += 1) {
+      const moved = await this.step()
+      const streamed = await this.stream()
+      if (!moved && !streamed) return
+    }
+    throw new Error(`does not settle: ${this.logged.slice(-3).join('\n')}`)
+  }
+
+  /** Lets time pass in steps of a minute, with a sweep at each, settling in between. */
+  async pass(seconds: number): Promise<void> {
+    const until = this.now + seconds * 1000
+    while (this.now < until) {
+      this.now = Math.min(until, this.now + 60_000)
+      await this.sweep()
+      await this.settle()
+    }
+  }
+
+  case(id: string): Case {
+    const item = this.table.items.get(`CASE#${id}`)?.get('CASE')
+    if (item === undefined) throw new Error(`no case ${id}`)
+    return as('case', item)
+  }
+
+  stored(id: string): Lease {
+    const item = this.table.all().find((one) => one.kind === 'lease' && one.id === id)
+    if (item === undefined) throw new Error(`no lease ${id}`)
+    return as('lease', item)
+  }
+
+  records(): { what: string; case?: string; lease?: string; who: string; item: { key: string; version: number } }[] {
+    return [...this.archived.values()].flatMap((body) => body.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line)))
+  }
+}
+
+export const app = 'spiffe://example.org/app'
+export const appKey = identityKey(app)
