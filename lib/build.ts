@@ -115,7 +115,8 @@ async function run(chosen: readonly Entry[], outdir: string, root: string, banne
     banner: banner === '' ? {} : { js: banner },
     metafile: true,
     write: false,
-    logLevel: 'warning',
+    // What fails is thrown, with every message in it.
+    logLevel: 'silent',
     plugins: [worker(root), absent(), environmentCredentials()],
   })
   for (const [file, output] of Object.entries(result.metafile.outputs)) {

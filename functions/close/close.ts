@@ -1,4 +1,5 @@
-import { type Completion, COMPLETION_TYPES } from '../contracts/completion.ts'
+import type { Completion } from '../contracts/completion.ts'
+import { COMPLETION_TYPES } from '../contracts/completion.ts'
 import type { Settings } from '../contracts/settings.ts'
 import type { Actor, Case } from '../domain/model.ts'
 import { after, instant, ttl } from '../domain/time.ts'
@@ -35,11 +36,13 @@ export function closer(ports: ClosePorts) {
     switch (item.kind) {
       case 'progress': {
         const progress = as('progress', item)
-        if (progress.sealed && !progress.complete && progress.done === progress.expected) await completeProgress(table, progress, actor(undefined))
+        if (progress.sealed && !progress.complete && progress.done === progress.expected)
+          await completeProgress(table, progress, actor(undefined))
         return
       }
       case 'chunk':
-        if (item.step === 'verify' && item.state === 'open') await moveState(table, String(item.case), ['revoking'], 'verifying', actor(undefined))
+        if (item.step === 'verify' && item.state === 'open')
+          await moveState(table, String(item.case), ['revoking'], 'verifying', actor(undefined))
         return
       case 'case':
         return moved(before === undefined ? undefined : as('case', before), as('case', item))
@@ -50,11 +53,13 @@ export function closer(ports: ClosePorts) {
 
   async function moved(before: Case | undefined, current: Case): Promise<void> {
     if (current.sealed && current.containedAt === undefined && current.levers.expected > 0) await contained(current)
-    if (isFinished(current)) await closeCase(table, current, ttl(after(instant(clock.now()), (limits.retentionDays + 366) * 86400)), actor(current))
+    if (isFinished(current))
+      await closeCase(table, current, ttl(after(instant(clock.now()), (limits.retentionDays + 366) * 86400)), actor(current))
     if (current.closedAt === undefined || before === undefined) return
     if (before.closedAt === undefined) await announce(current, COMPLETION_TYPES.closed, current.id)
     // The completion event is corrected by each amendment that ends after the case was closed.
-    else if (current.amendments.done > before.amendments.done) await announce(current, COMPLETION_TYPES.amended, `${current.id}/${current.amendments.done}`)
+    else if (current.amendments.done > before.amendments.done)
+      await announce(current, COMPLETION_TYPES.amended, `${current.id}/${current.amendments.done}`)
   }
 
   async function contained(current: Case): Promise<void> {
@@ -66,7 +71,9 @@ export function closer(ports: ClosePorts) {
 
   async function announce(current: Case, type: Completion['type'], id: string): Promise<void> {
     const milliseconds = (moment: string | undefined) =>
-      moment === undefined ? undefined : Math.max(0, Date.parse(moment) - Math.max(Date.parse(current.effectiveAt), Date.parse(current.openedAt)))
+      moment === undefined
+        ? undefined
+        : Math.max(0, Date.parse(moment) - Math.max(Date.parse(current.effectiveAt), Date.parse(current.openedAt)))
     const toFence = milliseconds(current.fencedAt)
     const toContainment = milliseconds(current.containedAt)
     const toClose = milliseconds(current.closedAt)

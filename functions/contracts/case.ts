@@ -8,7 +8,17 @@ import { CaseScope } from './scope.ts'
  * `fenced`, `contained`, `revoking` and `verifying` say how far it is; `closed` means that each of its leases has a
  * final outcome.
  */
-export const CaseState = z.enum(['scheduled', 'held', 'opened', 'fenced', 'contained', 'revoking', 'verifying', 'closed', 'cancelled'])
+export const CaseState = z.enum([
+  'scheduled',
+  'held',
+  'opened',
+  'fenced',
+  'contained',
+  'revoking',
+  'verifying',
+  'closed',
+  'cancelled',
+])
 export type CaseState = z.infer<typeof CaseState>
 
 /** How far a pipeline may go. Only `enforce` is in force today; the field stands in every case from the beginning. */
@@ -36,7 +46,9 @@ export const CaseView = z.strictObject({
   closedAt: z.optional(Instant),
   /** Why it waits, and since when. */
   held: z.optional(z.strictObject({ reason: z.string(), since: Instant })),
-  decisions: z.array(z.strictObject({ decision: z.enum(['approved', 'cancelled']), by: z.string(), reason: z.string(), at: Instant })),
+  decisions: z.array(
+    z.strictObject({ decision: z.enum(['approved', 'cancelled']), by: z.string(), reason: z.string(), at: Instant }),
+  ),
   /** Identities reached; those kept alive because their owner's leaving means `reassign`. */
   identities: z.int(),
   orphans: z.int(),

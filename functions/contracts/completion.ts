@@ -16,7 +16,11 @@ export const Completion = z.strictObject({
   data: z.strictObject({
     case: CaseView,
     /** From the moment the trigger took effect, in milliseconds. */
-    milliseconds: z.strictObject({ toFence: z.optional(z.number()), toContainment: z.optional(z.number()), toClose: z.optional(z.number()) }),
+    milliseconds: z.strictObject({
+      toFence: z.optional(z.number()),
+      toContainment: z.optional(z.number()),
+      toClose: z.optional(z.number()),
+    }),
   }),
 })
 export type Completion = z.infer<typeof Completion>

@@ -18,7 +18,14 @@ export const WorkMessage = z.discriminatedUnion('kind', [
   /** Pull (or push back) the lever of one identity at one issuer. */
   z.strictObject({ v: z.literal(1), kind: z.literal('contain'), case: Key, identity: Key, issuer: IssuerName }),
   /** Work on one chunk: revoke, verify, or tidy, as its item says. */
-  z.strictObject({ v: z.literal(1), kind: z.literal('chunk'), case: Key, progress: z.string(), chunk: z.string(), issuer: IssuerName }),
+  z.strictObject({
+    v: z.literal(1),
+    kind: z.literal('chunk'),
+    case: Key,
+    progress: z.string(),
+    chunk: z.string(),
+    issuer: IssuerName,
+  }),
   /** Work on one amendment: a lease that came too late for the case's chunks. */
   z.strictObject({ v: z.literal(1), kind: z.literal('amend'), case: Key, lease: LeaseId, issuer: IssuerName }),
 ])

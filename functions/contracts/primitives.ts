@@ -7,15 +7,13 @@ import * as z from 'zod/mini'
 
 /** Printable text without control characters or blanks at its ends: a padded name would match nothing and look successful. */
 export const name = (max: number) =>
-  z
-    .string()
-    .check(
-      z.minLength(1),
-      z.maxLength(max),
-      z.regex(/^[^\p{Cc}\p{Cs}\u2028\u2029]+$/u, 'must not hold control characters'),
-      z.refine((text) => text.trim() === text, 'must not begin or end with white space'),
-      z.refine((text) => text.normalize('NFC') === text, 'must be in Unicode normal form C'),
-    )
+  z.string().check(
+    z.minLength(1),
+    z.maxLength(max),
+    z.regex(/^[^\p{Cc}\p{Cs}\u2028\u2029]+$/u, 'must not hold control characters'),
+    z.refine((text) => text.trim() === text, 'must not begin or end with white space'),
+    z.refine((text) => text.normalize('NFC') === text, 'must be in Unicode normal form C'),
+  )
 
 /** A moment as RFC 3339 in UTC with at most millisecond precision, as `Date.prototype.toISOString` writes it. */
 export const Instant = z.iso.datetime({ offset: false })
@@ -34,11 +32,13 @@ export const LeaseId = z.string().check(z.regex(/^[a-z2-7]{26}\.[a-z0-9][a-z0-9-
  * The canonical URI of an identity: a SPIFFE ID, an ARN, or an OIDC issuer with the percent-encoded subject as its
  * fragment. `domain/identity.ts` makes and checks the canonical form; this is only its outer shape.
  */
-export const IdentityUri = z.string().check(
-  z.minLength(8),
-  z.maxLength(2048),
-  z.regex(/^(spiffe:\/\/|arn:|https?:\/\/)[\x21-\x7e]+$/, 'must be a SPIFFE ID, an ARN, or an OIDC issuer and subject'),
-)
+export const IdentityUri = z
+  .string()
+  .check(
+    z.minLength(8),
+    z.maxLength(2048),
+    z.regex(/^(spiffe:\/\/|arn:|https?:\/\/)[\x21-\x7e]+$/, 'must be a SPIFFE ID, an ARN, or an OIDC issuer and subject'),
+  )
 
 /** Who a lease is for or who answers for it: a person, a team, a workload, a service. */
 export const PartyId = name(256)

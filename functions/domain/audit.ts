@@ -68,11 +68,22 @@ function tell(before: Version | undefined, after: Version): Told[] {
     case 'breaker':
       return tellBreaker(before as Breaker | undefined, after as unknown as Breaker)
     case 'quarantine':
-      return before === undefined ? [{ what: 'event.quarantined', facts: { origin: String(after.origin), reason: String(after.reason), id: String(after.id) } }] : []
+      return before === undefined
+        ? [
+            {
+              what: 'event.quarantined',
+              facts: { origin: String(after.origin), reason: String(after.reason), id: String(after.id) },
+            },
+          ]
+        : []
     case 'membership':
-      return before === undefined ? [{ what: 'group.joined', about: { identity: String(after.identity) }, facts: { group: after.pk } }] : []
+      return before === undefined
+        ? [{ what: 'group.joined', about: { identity: String(after.identity) }, facts: { group: after.pk } }]
+        : []
     case 'credential':
-      return before !== undefined && before.cutting !== after.cutting ? [{ what: 'credential.cutting', facts: { fingerprint: after.pk.slice(5) } }] : []
+      return before !== undefined && before.cutting !== after.cutting
+        ? [{ what: 'credential.cutting', facts: { fingerprint: after.pk.slice(5) } }]
+        : []
     default:
       // Events, pointers, units and progress say nothing that their case, lease or chunk does not say.
       return []
@@ -81,10 +92,12 @@ function tell(before: Version | undefined, after: Version): Told[] {
 
 /** Only what retention removes by itself leaves a record; pointers go with their lease. */
 function removed(item: Version): Told[] {
-  if (item.kind === 'lease') return [{ what: 'lease.removed', about: aboutLease(item as unknown as Lease), previous: String(item.state) }]
+  if (item.kind === 'lease')
+    return [{ what: 'lease.removed', about: aboutLease(item as unknown as Lease), previous: String(item.state) }]
   if (item.kind === 'case') return [{ what: 'case.removed', about: { case: String(item.id) }, previous: String(item.state) }]
   if (item.kind === 'breaker') return [{ what: 'issuer.breaker-closed', about: { issuer: String(item.issuer) } }]
-  if (item.kind === 'membership') return [{ what: 'group.left', about: { identity: String(item.identity) }, facts: { group: item.pk } }]
+  if (item.kind === 'membership')
+    return [{ what: 'group.left', about: { identity: String(item.identity) }, facts: { group: item.pk } }]
   return []
 }
 
@@ -113,9 +126,21 @@ function tellLease(before: Lease | undefined, after: Lease): Told[] {
     })
   else {
     if (before.state !== after.state)
-      told.push({ what: `lease.${after.state}`, about, previous: before.state, state: after.state, facts: { generation: after.generation } })
+      told.push({
+        what: `lease.${after.state}`,
+        about,
+        previous: before.state,
+        state: after.state,
+        facts: { generation: after.generation },
+      })
     else if (before.generation !== after.generation)
-      told.push({ what: 'lease.taken-over', about, previous: before.holder?.case, state: after.holder?.case, facts: { generation: after.generation } })
+      told.push({
+        what: 'lease.taken-over',
+        about,
+        previous: before.holder?.case,
+        state: after.holder?.case,
+        facts: { generation: after.generation },
+      })
     else if (!before.unanswered && after.unanswered) told.push({ what: 'lease.attempted', about, state: after.state })
     if (before.expiresAt !== after.expiresAt)
       told.push({ what: 'lease.renewed', about, previous: before.expiresAt, state: after.expiresAt })
@@ -169,10 +194,12 @@ function tellCase(before: Case | undefined, after: Case): Told[] {
       told.push({ what: 'case.contained', about, state: after.state, facts: { ...after.levers } })
     if (after.decisions.length > before.decisions.length) {
       const decision = after.decisions.at(-1)
-      if (decision !== undefined) told.push({ what: `case.${decision.decision}`, about, facts: { by: decision.by, reason: decision.reason } })
+      if (decision !== undefined)
+        told.push({ what: `case.${decision.decision}`, about, facts: { by: decision.by, reason: decision.reason } })
     }
     if (after.noted > before.noted) told.push({ what: 'case.noted', about, facts: { noted: after.noted } })
-    if (after.amendments.done > before.amendments.done) told.push({ what: 'case.amended', about, facts: { ...after.amendCounts } })
+    if (after.amendments.done > before.amendments.done)
+      told.push({ what: 'case.amended', about, facts: { ...after.amendCounts } })
   }
   return told
 }
@@ -192,18 +219,39 @@ const scopeText = ({ scope }: Case): string => {
 function tellIdentity(before: Identity | undefined, after: Identity): Told[] {
   const about = { identity: after.id }
   const told: Told[] = []
-  const declared = { owner: after.owner, workload: after.workload ?? '', protected: after.protected, ownerLeaves: after.ownerLeaves }
+  const declared = {
+    owner: after.owner,
+    workload: after.workload ?? '',
+    protected: after.protected,
+    ownerLeaves: after.ownerLeaves,
+  }
   if (before === undefined) told.push({ what: 'identity.declared', about, facts: declared })
-  else if (before.owner !== after.owner || before.workload !== after.workload || before.protected !== after.protected || before.ownerLeaves !== after.ownerLeaves)
+  else if (
+    before.owner !== after.owner ||
+    before.workload !== after.workload ||
+    before.protected !== after.protected ||
+    before.ownerLeaves !== after.ownerLeaves
+  )
     told.push({ what: 'identity.changed', about, previous: before.owner, state: after.owner, facts: declared })
   for (const [id, { epoch }] of Object.entries(after.fences))
     if (before?.fences[id] === undefined)
-      told.push({ what: 'identity.fenced', about: { ...about, case: id }, previous: String(before?.fencedThrough ?? 0), state: String(after.fencedThrough), facts: { epoch } })
+      told.push({
+        what: 'identity.fenced',
+        about: { ...about, case: id },
+        previous: String(before?.fencedThrough ?? 0),
+        state: String(after.fencedThrough),
+        facts: { epoch },
+      })
   for (const issuer of Object.keys(after.issuers))
     if (before?.issuers[issuer] === undefined) told.push({ what: 'identity.issuer-added', about: { ...about, issuer } })
   if (before?.orphan === undefined && after.orphan !== undefined)
-    told.push({ what: 'identity.orphaned', about: { ...about, case: after.orphan.case }, facts: { deadline: after.orphan.deadline, formerOwner: after.orphan.formerOwner } })
-  if (before?.orphan !== undefined && after.orphan === undefined) told.push({ what: 'identity.orphan-ended', about, previous: before.orphan.formerOwner, state: after.owner })
+    told.push({
+      what: 'identity.orphaned',
+      about: { ...about, case: after.orphan.case },
+      facts: { deadline: after.orphan.deadline, formerOwner: after.orphan.formerOwner },
+    })
+  if (before?.orphan !== undefined && after.orphan === undefined)
+    told.push({ what: 'identity.orphan-ended', about, previous: before.orphan.formerOwner, state: after.owner })
   return told
 }
 
@@ -218,7 +266,15 @@ function tellLever(before: Lever | undefined, after: Lever): Told[] {
   const about = { case: after.case, issuer: after.issuer, identity: String((after as { identity?: unknown }).identity ?? '') }
   if (before === undefined) return [{ what: 'lever.intended', about, state: after.state }]
   if (before.state === after.state) return []
-  return [{ what: `lever.${after.state}`, about, previous: before.state, state: after.state, ...(after.said === undefined ? {} : { facts: { said: after.said } }) }]
+  return [
+    {
+      what: `lever.${after.state}`,
+      about,
+      previous: before.state,
+      state: after.state,
+      ...(after.said === undefined ? {} : { facts: { said: after.said } }),
+    },
+  ]
 }
 
 function tellChunk(before: Chunk | undefined, after: Chunk): Told[] {
@@ -229,11 +285,17 @@ function tellChunk(before: Chunk | undefined, after: Chunk): Told[] {
     issuer: after.issuer,
     ...(lease === undefined ? {} : { lease, issuer: parseLeaseId(lease).issuer }),
   }
-  if (before === undefined) return [{ what: `${after.kind}.planned`, about, state: after.step, facts: { because: after.because } }]
+  if (before === undefined)
+    return [{ what: `${after.kind}.planned`, about, state: after.step, facts: { because: after.because } }]
   if (before.step === after.step && before.state === after.state && before.attempts === after.attempts) return []
   return [
     {
-      what: after.state !== before.state ? `${after.kind}.done` : after.step !== before.step ? `${after.kind}.${after.step}` : `${after.kind}.postponed`,
+      what:
+        after.state !== before.state
+          ? `${after.kind}.done`
+          : after.step !== before.step
+            ? `${after.kind}.${after.step}`
+            : `${after.kind}.postponed`,
       about,
       previous: before.step,
       state: after.step,
@@ -250,5 +312,12 @@ const tellIssuer = (before: Version | undefined, after: Issuer): Told => ({
 
 function tellBreaker(before: Breaker | undefined, after: Breaker): Told[] {
   if (before?.openUntil === after.openUntil) return []
-  return [{ what: 'issuer.breaker-opened', about: { issuer: after.issuer }, state: after.openUntil, facts: { code: after.code, reason: after.reason, failures: after.failures } }]
+  return [
+    {
+      what: 'issuer.breaker-opened',
+      about: { issuer: after.issuer },
+      state: after.openUntil,
+      facts: { code: after.code, reason: after.reason, failures: after.failures },
+    },
+  ]
 }

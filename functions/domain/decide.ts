@@ -67,7 +67,8 @@ export function decide(lease: Lease, asker: Asker, credential: Credential | unde
       return { do: 'claim', givesBack: lease.sharing === 'shared' }
     case 'live':
       if (lease.sharing === 'exclusive') return { do: 'claim', givesBack: false }
-      if (asker.shared === 'release' && credential !== undefined && credential.holders > 1 && !credential.cutting) return { do: 'release' }
+      if (asker.shared === 'release' && credential !== undefined && credential.holders > 1 && !credential.cutting)
+        return { do: 'release' }
       return { do: 'claim', givesBack: true }
     case 'released':
       if (asker.shared === 'cut') return { do: 'claim', givesBack: false }

@@ -9,7 +9,13 @@ export type Settlement =
   /** Final without proof of death: it cannot be cut, or a person must look. */
   | { readonly kind: 'final'; readonly outcome: Outcome }
   /** Not over. `unanswered`: whether the lease still has an attempt whose answer is unknown. */
-  | { readonly kind: 'again'; readonly said: string; readonly unanswered: boolean; readonly afterSeconds?: number; readonly spends: boolean }
+  | {
+      readonly kind: 'again'
+      readonly said: string
+      readonly unanswered: boolean
+      readonly afterSeconds?: number
+      readonly spends: boolean
+    }
 
 /**
  * Turns an issuer's answer into what is true of the lease.
@@ -22,7 +28,13 @@ export type Settlement =
  * @param before whether an attempt was unanswered before this one was made
  * @param now RFC 3339
  */
-export function settle(lease: Lease, answer: Answer, before: boolean, credential: Credential | undefined, now: string): Settlement {
+export function settle(
+  lease: Lease,
+  answer: Answer,
+  before: boolean,
+  credential: Credential | undefined,
+  now: string,
+): Settlement {
   const unsettled = lease.unsettledUntil !== undefined && lease.unsettledUntil > now
   switch (answer.status) {
     case 'revoked':
@@ -30,12 +42,17 @@ export function settle(lease: Lease, answer: Answer, before: boolean, credential
       return { kind: 'applied', outcome: 'revoked', evidence: { said: answer.said, cutAt: now } }
     case 'absent':
       if (unsettled) return waitToSettle(lease, `${answer.said}; it may still be minted or renewed`, before, now)
-      if (before) return { kind: 'applied', outcome: 'revoked', evidence: { said: `answer lost; now: ${answer.said}`, cutAt: now } }
+      if (before)
+        return { kind: 'applied', outcome: 'revoked', evidence: { said: `answer lost; now: ${answer.said}`, cutAt: now } }
       if (credential?.cut !== undefined)
         return {
           kind: 'applied',
           outcome: 'revoked',
-          evidence: { said: `the shared credential was cut with another lease; now: ${answer.said}`, cutAt: credential.cut.at, by: credential.cut.case },
+          evidence: {
+            said: `the shared credential was cut with another lease; now: ${answer.said}`,
+            cutAt: credential.cut.at,
+            by: credential.cut.case,
+          },
         }
       return { kind: 'applied', outcome: 'absent', evidence: { said: answer.said } }
     case 'retry':
@@ -60,7 +77,13 @@ export const LONGEST_CALL_SECONDS = 120
 
 function waitToSettle(lease: Lease, said: string, unanswered: boolean, now: string): Settlement {
   const until = lease.unsettledUntil ?? now
-  return { kind: 'again', said, unanswered, spends: false, afterSeconds: Math.max(1, Math.ceil((Date.parse(until) - Date.parse(now)) / 1000)) }
+  return {
+    kind: 'again',
+    said,
+    unanswered,
+    spends: false,
+    afterSeconds: Math.max(1, Math.ceil((Date.parse(until) - Date.parse(now)) / 1000)),
+  }
 }
 
 /** What the issuer says afterwards, on top of what was applied. */
@@ -71,7 +94,14 @@ export function prove(
 ): { kind: 'final'; outcome: Outcome } | { kind: 'lives'; said: string } | { kind: 'ask-again'; said: string } {
   switch (liveness.status) {
     case 'dead':
-      return { kind: 'final', outcome: { outcome: applied.outcome, at: now, evidence: { ...applied.evidence, verified: liveness.said, verifiedAt: now } } }
+      return {
+        kind: 'final',
+        outcome: {
+          outcome: applied.outcome,
+          at: now,
+          evidence: { ...applied.evidence, verified: liveness.said, verifiedAt: now },
+        },
+      }
     case 'alive':
       return { kind: 'lives', said: liveness.said }
     case 'unknown':

@@ -1,7 +1,8 @@
-import type { Settings, Source } from '../contracts/settings.ts'
-import type { CaseScope } from '../contracts/scope.ts'
-import { TYPE_PREFIX, type Trigger, type TriggerReceipt } from '../contracts/trigger.ts'
 import { TriggerType } from '../contracts/primitives.ts'
+import type { CaseScope } from '../contracts/scope.ts'
+import type { Settings, Source } from '../contracts/settings.ts'
+import type { Trigger, TriggerReceipt } from '../contracts/trigger.ts'
+import { TYPE_PREFIX } from '../contracts/trigger.ts'
 import { canonicalIdentity, IdentityInvalid } from '../domain/identity.ts'
 import { caseKey, identityKey, key } from '../domain/keys.ts'
 import type { Actor, Identity } from '../domain/model.ts'
@@ -11,7 +12,8 @@ import { after, instant } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import type { Clock } from '../runtime/ports.ts'
 import { ProblemError } from '../runtime/problem-error.ts'
-import { caseOf, caseOfEvent, type NewCase, noteOn, openCase } from '../store/cases.ts'
+import type { NewCase } from '../store/cases.ts'
+import { caseOf, caseOfEvent, noteOn, openCase } from '../store/cases.ts'
 import { identityOf } from '../store/identities.ts'
 import type { Table } from '../store/table.ts'
 
@@ -46,7 +48,8 @@ export function acceptor(ports: AcceptPorts) {
   return async function accept(trigger: Trigger, sender: Sender): Promise<TriggerReceipt> {
     const now = instant(clock.now())
     const type = typeOf(trigger)
-    if (!sender.source.triggers.includes(type)) throw new ProblemError('forbidden', `source ${sender.source.name} may not send ${type}`)
+    if (!sender.source.triggers.includes(type))
+      throw new ProblemError('forbidden', `source ${sender.source.name} may not send ${type}`)
     const scope = settle(trigger, sender.source)
     if (!allowsScope(type, scope.kind === 'leases' ? 'credential' : scope.kind))
       throw new ProblemError('body-invalid', `${type} cannot name a scope of kind ${scope.kind}`)
@@ -133,7 +136,8 @@ function settle(trigger: Trigger, source: Source): CaseScope {
     case 'deployment':
     case 'task': {
       const namespace = namespaceOf(source.namespaces, scope.namespace)
-      if (namespace === undefined) throw new ProblemError('scope-not-allowed', `source ${source.name} does not attest this namespace`)
+      if (namespace === undefined)
+        throw new ProblemError('scope-not-allowed', `source ${source.name} does not attest this namespace`)
       return { kind: scope.kind, id: scope.id, namespace }
     }
     default:

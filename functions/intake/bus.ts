@@ -2,11 +2,12 @@ import * as z from 'zod/mini'
 import { Trigger } from '../contracts/trigger.ts'
 import { key } from '../domain/keys.ts'
 import { after, instant } from '../domain/time.ts'
-import type { Log } from '../runtime/ports.ts'
 import { issueNotes } from '../runtime/issues.ts'
+import type { Log } from '../runtime/ports.ts'
 import { ProblemError } from '../runtime/problem-error.ts'
 import { quarantine } from '../store/quarantine.ts'
-import { type AcceptPorts, acceptor } from './accept.ts'
+import type { AcceptPorts } from './accept.ts'
+import { acceptor } from './accept.ts'
 
 /** The part of an EventBridge event that is read here. */
 export const BusEvent = z.object({
@@ -27,7 +28,12 @@ export function busIntake(ports: AcceptPorts & { readonly log: Log }) {
   const { table, clock, settings } = ports
   const accept = acceptor(ports)
 
-  async function keep(event: BusEvent, reason: string, notes: readonly { path: string; message: string }[], source: string | undefined): Promise<void> {
+  async function keep(
+    event: BusEvent,
+    reason: string,
+    notes: readonly { path: string; message: string }[],
+    source: string | undefined,
+  ): Promise<void> {
     const now = instant(clock.now())
     ports.log.warn('an event was refused', { eventId: event.id, reason: reason.slice(0, 100) })
     await quarantine(
@@ -51,8 +57,10 @@ export function busIntake(ports: AcceptPorts & { readonly log: Log }) {
     const source = settings.sources.find((one) => one.busSource === event.source)
     if (source === undefined) return keep(event, 'the source is not configured', [], undefined)
     const trigger = z.safeParse(Trigger, event.detail)
-    if (!trigger.success) return keep(event, 'body-invalid: the detail is no trigger', issueNotes(trigger.error.issues), source.name)
-    if (trigger.data.type !== event['detail-type']) return keep(event, 'body-invalid: detail-type and type differ', [], source.name)
+    if (!trigger.success)
+      return keep(event, 'body-invalid: the detail is no trigger', issueNotes(trigger.error.issues), source.name)
+    if (trigger.data.type !== event['detail-type'])
+      return keep(event, 'body-invalid: detail-type and type differ', [], source.name)
     try {
       const receipt = await accept(trigger.data, { source, principal: `bus:${event.source}` })
       ports.log.info('a trigger was taken', { case: receipt.case, status: receipt.status, source: source.name })

@@ -1,15 +1,17 @@
-import { Trigger } from '../contracts/trigger.ts'
 import type { Source } from '../contracts/settings.ts'
+import { Trigger } from '../contracts/trigger.ts'
 import { key } from '../domain/keys.ts'
 import { sourcesOf } from '../domain/rights.ts'
 import { after, instant } from '../domain/time.ts'
 import type { Authenticate } from '../runtime/authentication.ts'
-import { type Request, type Response, type Route, readBody } from '../runtime/http.ts'
+import type { Request, Response, Route } from '../runtime/http.ts'
+import { readBody } from '../runtime/http.ts'
 import type { Secrets } from '../runtime/ports.ts'
 import { ProblemError } from '../runtime/problem-error.ts'
 import { SOURCE_HEADER, verifyWebhook } from '../runtime/webhook-signature.ts'
 import { quarantine } from '../store/quarantine.ts'
-import { type AcceptPorts, acceptor, type Sender } from './accept.ts'
+import type { AcceptPorts, Sender } from './accept.ts'
+import { acceptor } from './accept.ts'
 
 export interface IntakeHttpPorts extends AcceptPorts {
   readonly authenticate: Authenticate
@@ -34,7 +36,10 @@ export function intakeRoutes(ports: IntakeHttpPorts): Route[] {
     const sources = sourcesOf(settings, principal)
     const source = named === undefined && sources.length === 1 ? sources[0] : sources.find((one) => one.name === named)
     if (source === undefined) {
-      const reason = sources.length > 1 && named === undefined ? `name one of your sources in the header ${SOURCE_HEADER}` : 'the caller is no source of triggers'
+      const reason =
+        sources.length > 1 && named === undefined
+          ? `name one of your sources in the header ${SOURCE_HEADER}`
+          : 'the caller is no source of triggers'
       throw new ProblemError('forbidden', reason)
     }
     return { source, principal: principal.uri }

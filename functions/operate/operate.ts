@@ -1,8 +1,8 @@
 import * as z from 'zod/mini'
 import { AuditRecord } from '../contracts/audit.ts'
-import { Decision, type CaseView } from '../contracts/case.ts'
-import { IdentityDeclaration, type IdentityView } from '../contracts/identity.ts'
-import { IssuerDeclaration, type IssuerView } from '../contracts/issuer.ts'
+import type { CaseView, Decision } from '../contracts/case.ts'
+import type { IdentityDeclaration, IdentityView } from '../contracts/identity.ts'
+import type { IssuerDeclaration, IssuerView } from '../contracts/issuer.ts'
 import type { LeaseView } from '../contracts/lease.ts'
 import type { Settings } from '../contracts/settings.ts'
 import { canonicalIdentity, IdentityInvalid } from '../domain/identity.ts'
@@ -63,7 +63,10 @@ export function operations(ports: OperatePorts) {
       const current = await identityOf(table, identityKey(id))
       if (current === undefined) {
         const { owner } = declaration
-        if (owner === undefined) throw new ProblemError('body-invalid', 'a new identity needs an owner', { errors: [{ path: '/owner', message: 'is missing' }] })
+        if (owner === undefined)
+          throw new ProblemError('body-invalid', 'a new identity needs an owner', {
+            errors: [{ path: '/owner', message: 'is missing' }],
+          })
         const joined = await declareIdentity(
           table,
           { ...declaration, id, owner },
@@ -92,7 +95,10 @@ export function operations(ports: OperatePorts) {
   async function putIssuer(name: string, declaration: IssuerDeclaration, operator: Operator): Promise<IssuerView> {
     const definition = ports.catalog[declaration.provider]
     if (definition === undefined)
-      throw new ProblemError('provider-unknown', `provider ${declaration.provider} is not installed; there are ${Object.keys(ports.catalog).join(', ')}`)
+      throw new ProblemError(
+        'provider-unknown',
+        `provider ${declaration.provider} is not installed; there are ${Object.keys(ports.catalog).join(', ')}`,
+      )
     const parsed = z.safeParse(definition.settings, declaration.settings)
     if (!parsed.success)
       throw new ProblemError('body-invalid', `the settings do not fit provider ${definition.name}`, {
@@ -116,8 +122,18 @@ export function operations(ports: OperatePorts) {
     return viewOfCase(current)
   }
 
-  async function listIndex<Entry>(partition: string, view: (item: Item) => Entry, page: { limit: number; cursor?: string | undefined }): Promise<Listed<Entry>> {
-    const input: IndexInput = { index: 'list', partition, limit: page.limit, descending: true, ...(page.cursor === undefined ? {} : { cursor: page.cursor }) }
+  async function listIndex<Entry>(
+    partition: string,
+    view: (item: Item) => Entry,
+    page: { limit: number; cursor?: string | undefined },
+  ): Promise<Listed<Entry>> {
+    const input: IndexInput = {
+      index: 'list',
+      partition,
+      limit: page.limit,
+      descending: true,
+      ...(page.cursor === undefined ? {} : { cursor: page.cursor }),
+    }
     const found = await table.index(input).catch((error: unknown) => {
       if (error instanceof RangeError) throw new ProblemError('body-invalid', 'the cursor is not one of ours')
       throw error
@@ -127,18 +143,37 @@ export function operations(ports: OperatePorts) {
 
   type Page = { limit: number; cursor?: string | undefined }
   const listCases = (page: Page) => listIndex(LIST.case, (item) => viewOfCase(as('case', item)), page)
-  const listParked = (page: Page): Promise<Listed<LeaseView>> => listIndex(LIST.parked, (item) => viewOfLease(as('lease', item)), page)
+  const listParked = (page: Page): Promise<Listed<LeaseView>> =>
+    listIndex(LIST.parked, (item) => viewOfLease(as('lease', item)), page)
   const listOrphans = (page: Page) => listIndex(LIST.orphan, (item) => viewOfIdentity(as('identity', item)), page)
   const listQuarantine = (page: Page) =>
-    listIndex(LIST.quarantine, ({ id, origin, source, eventId, eventType, reason, notes, bytes, listAt }) => ({ id, origin, source, eventId, eventType, reason, notes, bytes, at: listAt }), page)
+    listIndex(
+      LIST.quarantine,
+      ({ id, origin, source, eventId, eventType, reason, notes, bytes, listAt }) => ({
+        id,
+        origin,
+        source,
+        eventId,
+        eventType,
+        reason,
+        notes,
+        bytes,
+        at: listAt,
+      }),
+      page,
+    )
 
   /** Approving what is held; the requester cannot, and it takes the right to approve. */
   async function approve(id: string, decision: Decision, operator: Operator): Promise<CaseView> {
     if (!operator.approve) throw new ProblemError('forbidden', 'the caller may not approve')
     const current = await held(id)
-    if (current.requester === operator.uri) throw new ProblemError('requester-cannot-approve', 'whoever asked cannot approve: a second person must')
+    if (current.requester === operator.uri)
+      throw new ProblemError('requester-cannot-approve', 'whoever asked cannot approve: a second person must')
     const at = now()
-    const decisions: Case['decisions'] = [...current.decisions, { decision: 'approved', by: operator.uri, reason: decision.reason, at }]
+    const decisions: Case['decisions'] = [
+      ...current.decisions,
+      { decision: 'approved', by: operator.uri, reason: decision.reason, at },
+    ]
     const by: Actor = { who: operator.uri, why: decision.reason, case: id, trigger: current.type, at }
     const ahead = current.effectiveAt > at
     const done = ahead
@@ -160,10 +195,14 @@ export function operations(ports: OperatePorts) {
     const current = await caseOf(table, id)
     if (current === undefined) throw new ProblemError('not-found', 'no such case')
     const at = now()
-    const decisions: Case['decisions'] = [...current.decisions, { decision: 'cancelled', by: operator.uri, reason: decision.reason, at }]
+    const decisions: Case['decisions'] = [
+      ...current.decisions,
+      { decision: 'cancelled', by: operator.uri, reason: decision.reason, at },
+    ]
     const by: Actor = { who: operator.uri, why: decision.reason, case: id, trigger: current.type, at }
     const done = await cancelCase(table, id, decisions, ttl(after(at, settings.limits.retentionDays * 86400)), by)
-    if (!done) throw new ProblemError('case-state', `the case is ${current.state}: only what is scheduled or held can be cancelled`)
+    if (!done)
+      throw new ProblemError('case-state', `the case is ${current.state}: only what is scheduled or held can be cancelled`)
     return getCase(id)
   }
 
@@ -189,7 +228,8 @@ export function operations(ports: OperatePorts) {
       (identity === undefined || record.identity === identity) &&
       (query.lease === undefined || record.lease === query.lease)
     const cursor = query.cursor === undefined ? undefined : Buffer.from(query.cursor, 'base64url').toString()
-    if (cursor !== undefined && !/^segments\/[\w/.-]{1,300}$/.test(cursor)) throw new ProblemError('body-invalid', 'the cursor is not one of ours')
+    if (cursor !== undefined && !/^segments\/[\w/.-]{1,300}$/.test(cursor))
+      throw new ProblemError('body-invalid', 'the cursor is not one of ours')
     const page = await ports.index.query({ pk: subject, limit: SEGMENTS, ...(cursor === undefined ? {} : { after: cursor }) })
     const bodies = await Promise.all(page.items.map(({ sk }) => ports.archive.get(sk)))
     const records = new Map<string, AuditRecord>()
@@ -205,14 +245,28 @@ export function operations(ports: OperatePorts) {
     return { entries, ...(page.next === undefined ? {} : { next: Buffer.from(page.next).toString('base64url') }) }
   }
 
-  return { putIdentity, getIdentity, putIssuer, listIssuers, getCase, listCases, listParked, listOrphans, listQuarantine, approve, cancel, audit }
+  return {
+    putIdentity,
+    getIdentity,
+    putIssuer,
+    listIssuers,
+    getCase,
+    listCases,
+    listParked,
+    listOrphans,
+    listQuarantine,
+    approve,
+    cancel,
+    audit,
+  }
 }
 
 function canonical(identity: string, path: string): string {
   try {
     return canonicalIdentity(identity)
   } catch (error) {
-    if (error instanceof IdentityInvalid) throw new ProblemError('body-invalid', error.message, { errors: [{ path, message: error.message }] })
+    if (error instanceof IdentityInvalid)
+      throw new ProblemError('body-invalid', error.message, { errors: [{ path, message: error.message }] })
     throw error
   }
 }

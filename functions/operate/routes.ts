@@ -5,9 +5,11 @@ import { IssuerDeclaration } from '../contracts/issuer.ts'
 import { IdentityUri, IssuerName, Key, LeaseId } from '../contracts/primitives.ts'
 import { operatorRight } from '../domain/rights.ts'
 import type { Authenticate } from '../runtime/authentication.ts'
-import { type Request, type Response, type Route, readBody, readQuery, readValue } from '../runtime/http.ts'
+import type { Request, Response, Route } from '../runtime/http.ts'
+import { readBody, readQuery, readValue } from '../runtime/http.ts'
 import { ProblemError } from '../runtime/problem-error.ts'
-import { type OperatePorts, type Operator, operations } from './operate.ts'
+import type { OperatePorts, Operator } from './operate.ts'
+import { operations } from './operate.ts'
 
 const Page = z.object({
   cursor: z.optional(z.string().check(z.maxLength(1000))),
@@ -37,24 +39,42 @@ export function operateRoutes(ports: OperatePorts & { readonly authenticate: Aut
   const page = (request: Request) => readQuery(request, Page)
 
   return [
-    { method: 'PUT', path: '/v1/identities', handle: as((request, operator) => operate.putIdentity(readBody(request, IdentityDeclaration), operator)) },
+    {
+      method: 'PUT',
+      path: '/v1/identities',
+      handle: as((request, operator) => operate.putIdentity(readBody(request, IdentityDeclaration), operator)),
+    },
     {
       method: 'GET',
       path: '/v1/identities',
-      handle: as((request) => operate.getIdentity(readValue(request.query['id'], IdentityUri, { code: 'body-invalid', name: 'the parameter id' }))),
+      handle: as((request) =>
+        operate.getIdentity(readValue(request.query['id'], IdentityUri, { code: 'body-invalid', name: 'the parameter id' })),
+      ),
     },
     {
       method: 'PUT',
       path: '/v1/issuers/{name}',
       handle: as((request, operator) =>
-        operate.putIssuer(readValue(request.params['name'], IssuerName, { code: 'body-invalid', name: 'the name' }), readBody(request, IssuerDeclaration), operator),
+        operate.putIssuer(
+          readValue(request.params['name'], IssuerName, { code: 'body-invalid', name: 'the name' }),
+          readBody(request, IssuerDeclaration),
+          operator,
+        ),
       ),
     },
     { method: 'GET', path: '/v1/issuers', handle: as(async () => ({ entries: await operate.listIssuers() })) },
     { method: 'GET', path: '/v1/cases', handle: as((request) => operate.listCases(page(request))) },
     { method: 'GET', path: '/v1/cases/{id}', handle: as((request) => operate.getCase(caseId(request))) },
-    { method: 'POST', path: '/v1/cases/{id}/approve', handle: as((request, operator) => operate.approve(caseId(request), readBody(request, Decision), operator)) },
-    { method: 'POST', path: '/v1/cases/{id}/cancel', handle: as((request, operator) => operate.cancel(caseId(request), readBody(request, Decision), operator)) },
+    {
+      method: 'POST',
+      path: '/v1/cases/{id}/approve',
+      handle: as((request, operator) => operate.approve(caseId(request), readBody(request, Decision), operator)),
+    },
+    {
+      method: 'POST',
+      path: '/v1/cases/{id}/cancel',
+      handle: as((request, operator) => operate.cancel(caseId(request), readBody(request, Decision), operator)),
+    },
     { method: 'GET', path: '/v1/parked', handle: as((request) => operate.listParked(page(request))) },
     { method: 'GET', path: '/v1/orphans', handle: as((request) => operate.listOrphans(page(request))) },
     { method: 'GET', path: '/v1/quarantine', handle: as((request) => operate.listQuarantine(page(request))) },

@@ -1,9 +1,10 @@
 import type { PlanMessage, WorkMessage } from '../contracts/message.ts'
 import type { ScopeRef } from '../contracts/scope.ts'
 import type { Settings } from '../contracts/settings.ts'
-import { caseKey, key } from '../domain/keys.ts'
+import { caseKey, identityKey, key } from '../domain/keys.ts'
 import type { Actor, Case, Identity, Unit } from '../domain/model.ts'
-import { type Policy, policyOf } from '../domain/policy.ts'
+import type { Policy } from '../domain/policy.ts'
+import { policyOf } from '../domain/policy.ts'
 import { after, instant } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import type { Clock, Log } from '../runtime/ports.ts'
@@ -19,25 +20,27 @@ import {
   sealCase,
   setUnitAside,
   startCase,
+  unitsOf,
 } from '../store/cases.ts'
+import { issuersOfExpiry, sealExpiry } from '../store/expiry.ts'
+import type { GroupKind } from '../store/identities.ts'
 import {
   claimLever,
   fence,
   fenceGroup,
   fenceIdentity,
-  type GroupKind,
   identityOf,
   members,
   orphan,
   ownerGroup,
   workloadGroup,
 } from '../store/identities.ts'
-import { issuersOfExpiry, sealExpiry } from '../store/expiry.ts'
 import { issuerOf } from '../store/issuers.ts'
 import { fenceItem, scopeOfCredential, scopeOfDeployment, scopeOfTask, shardPartition, shardsOf } from '../store/keys.ts'
 import { markCutting } from '../store/leases.ts'
 import type { Table } from '../store/table.ts'
-import { type ScanPorts, scanShard } from './scan.ts'
+import type { ScanPorts } from './scan.ts'
+import { scanShard } from './scan.ts'
 
 export interface PlanPorts extends ScanPorts {
   readonly table: Table
@@ -51,6 +54,17 @@ export interface PlanPorts extends ScanPorts {
 const LOOK_AFTER_SECONDS = 120
 /** Members of a group read at a time. */
 const MEMBERS = 50
+/** Members fenced or listed side by side. */
+const PARALLEL = 8
+
+/** Runs a task for each, a few at a time; the first failure is thrown when those under way have ended. */
+async function inParallel<Subject>(subjects: readonly Subject[], task: (subject: Subject) => Promise<void>): Promise<void> {
+  const queue = [...subjects]
+  const lanes = Array.from({ length: Math.min(PARALLEL, queue.length) }, async () => {
+    for (let next = queue.shift(); next !== undefined; next = queue.shift()) await task(next)
+  })
+  for (const result of await Promise.allSettled(lanes)) if (result.status === 'rejected') throw result.reason
+}
 
 /**
  * Plans a case: stores the epoch, fences, pulls levers, lists the shards, seals. Every step is conditional or finds
@@ -69,8 +83,7 @@ export function planner(ports: PlanPorts) {
     await postponeCase(table, current.id, after(by.at, LOOK_AFTER_SECONDS))
     switch (current.scope.kind) {
       case 'identity':
-        await planIdentity(current, policy, key('identity', current.scope.id), undefined, by)
-        await markFenced(table, current.id, at(by))
+        await planIdentity(current, policy, identityKey(current.scope.id), by)
         break
       case 'owner':
       case 'workload':
@@ -106,37 +119,34 @@ export function planner(ports: PlanPorts) {
       if (!(await startCase(table, id, 'scheduled', after(by.at, LOOK_AFTER_SECONDS), current.decisions, by))) return undefined
       return caseOf(table, id)
     }
-    if (current.state === 'held' || current.state === 'cancelled' || current.state === 'closed' || current.sealed) return undefined
+    if (current.state === 'held' || current.state === 'cancelled' || current.state === 'closed' || current.sealed)
+      return undefined
     return current
   }
 
-  /** Fences one identity through the epoch that its unit stored, pulls its levers, lists its shards. */
-  async function planIdentity(
+  /** Fences one identity through the epoch that its unit stored, then pulls its levers. */
+  async function fenceOne(
     current: Case,
     policy: Policy,
-    identityKey: string,
+    member: string,
     group: { readonly kind: GroupKind; readonly id: string } | undefined,
     by: Actor,
   ): Promise<void> {
-    const scope: ScopeRef = `identity#${identityKey}`
-    const known = await identityOf(table, identityKey)
+    const known = await identityOf(table, member)
     if (known === undefined) {
-      ports.log.warn('the identity of a case is gone', { case: current.id, identity: identityKey })
+      ports.log.warn('the identity of a case is gone', { case: current.id, identity: member })
       return
     }
-    const unit = await openUnit(table, current, scope, known, by)
-    // A planner before us listed it: its scans may not all have been started.
-    if (unit.state === 'listed') return scanAll(current, unit, unit.shards, by)
+    const unit = await openUnit(table, current, `identity#${member}`, known, by)
     if (unit.state !== 'opened' || unit.epoch === undefined) return
     if (group !== undefined && (await setAside(current, policy, unit, known, group, by))) return
-    const fenced = await fenceIdentity(table, identityKey, current.id, unit.epoch, group, at(by))
+    const fenced = await fenceIdentity(table, member, current.id, unit.epoch, group, at(by))
     if (!fenced.fenced) {
       await setUnitAside(table, current, unit, 'moved', by)
       return
     }
     const fencedAt = fenced.identity.fences[current.id]?.at ?? by.at
     await pullLevers(current, policy, fenced.identity, unit.epoch, fencedAt, by)
-    await list(current, unit, by)
   }
 
   /** Members of a group that this case leaves alone: orphans that stay up, and protected ones that wait for an approval. */
@@ -181,7 +191,14 @@ export function planner(ports: PlanPorts) {
     return false
   }
 
-  async function pullLevers(current: Case, policy: Policy, identity: Identity, epoch: number, fencedAt: string, by: Actor): Promise<void> {
+  async function pullLevers(
+    current: Case,
+    policy: Policy,
+    identity: Identity,
+    epoch: number,
+    fencedAt: string,
+    by: Actor,
+  ): Promise<void> {
     if (policy.levers === 'none') return
     const messages: WorkMessage[] = []
     for (const [issuer, known] of Object.entries(identity.issuers)) {
@@ -201,35 +218,56 @@ export function planner(ports: PlanPorts) {
     await dispatch.work(current.lane, messages)
   }
 
+  /** Every member is fenced and contained before the first one is listed: a long list must not leave its end open. */
   async function planGroup(current: Case, policy: Policy, kind: GroupKind, id: string, by: Actor): Promise<void> {
-    const group = kind === 'owner' ? ownerGroup(id) : workloadGroup(id)
-    await fenceGroup(table, group, current.id, by)
-    let cursor = current.listed
-    for (;;) {
-      const page = await members(table, group, cursor, MEMBERS)
-      for (const member of page.identities) await planIdentity(current, policy, member.key, { kind, id }, at(by))
-      if (page.next === undefined) break
-      cursor = page.next
-      await listedUpTo(table, current.id, cursor)
+    if (current.fencedAt === undefined) {
+      const group = kind === 'owner' ? ownerGroup(id) : workloadGroup(id)
+      await fenceGroup(table, group, current.id, by)
+      let cursor: string | undefined
+      do {
+        const page = await members(table, group, cursor, MEMBERS)
+        await inParallel(page.identities, (member) => fenceOne(current, policy, member.key, { kind, id }, at(by)))
+        cursor = page.next
+      } while (cursor !== undefined)
+      await markFenced(table, current.id, at(by))
     }
+    let listed = current.listed
+    do {
+      const page = await unitsOf(table, current.id, listed, MEMBERS)
+      await inParallel(page.units, (unit) => listOnce(current, unit, by))
+      listed = page.next
+      if (listed !== undefined) await listedUpTo(table, current.id, listed)
+    } while (listed !== undefined)
+  }
+
+  async function planIdentity(current: Case, policy: Policy, identity: string, by: Actor): Promise<void> {
+    await fenceOne(current, policy, identity, undefined, by)
     await markFenced(table, current.id, at(by))
+    const { units } = await unitsOf(table, current.id, undefined, 1)
+    for (const unit of units) await listOnce(current, unit, by)
+  }
+
+  /** A planner before us may have listed it: its scans may not all have been started. */
+  async function listOnce(current: Case, unit: Unit, by: Actor): Promise<void> {
+    if (unit.state === 'opened') await list(current, unit, by)
+    else if (unit.state === 'listed') await scanAll(current, unit, unit.shards, by)
   }
 
   async function planScope(current: Case, scope: ScopeRef, by: Actor): Promise<void> {
     const unit = await openUnit(table, current, scope, undefined, by)
-    // A planner before us listed it: its scans may not all have been started.
-    if (unit.state === 'listed') return scanAll(current, unit, unit.shards, by)
     await fence(table, fenceItem(scope), current.id, at(by))
     if (current.scope.kind === 'credential') await markCutting(table, current.scope.fingerprint, by)
     await markFenced(table, current.id, at(by))
-    await list(current, unit, by)
+    await listOnce(current, unit, by)
   }
 
   /** Reads the first key of each shard, after the fence: what is empty now can only get late leases, which are amended. */
   async function list(current: Case, unit: Unit, by: Actor): Promise<void> {
     const scope = unit.scope as ScopeRef
     const shards = Array.from({ length: shardsOf(scope) }, (_, shard) => shard)
-    const first = await Promise.all(shards.map((shard) => table.query({ pk: shardPartition(scope, shard), prefix: 'L#', limit: 1 })))
+    const first = await Promise.all(
+      shards.map((shard) => table.query({ pk: shardPartition(scope, shard), prefix: 'L#', limit: 1 })),
+    )
     const filled = shards.filter((shard) => (first[shard]?.items.length ?? 0) > 0 || first[shard]?.next !== undefined)
     await listUnit(table, current, unit, filled, at(by))
     await scanAll(current, unit, filled, by)

@@ -3,7 +3,8 @@ import type { ScopeRef } from '../contracts/scope.ts'
 import type { Actor, Case } from '../domain/model.ts'
 import { after } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
-import { type NewChunk, progressOf, writeChunks } from '../store/cases.ts'
+import type { NewChunk } from '../store/cases.ts'
+import { progressOf, writeChunks } from '../store/cases.ts'
 import { leaseOfSort, progressName, shardPartition } from '../store/keys.ts'
 import type { Item, Table } from '../store/table.ts'
 
@@ -26,7 +27,14 @@ const LOOK_AFTER_SECONDS = 180
  * @param pages how many pages at most
  * @returns whether the shard is at its end
  */
-export async function scanShard(ports: ScanPorts, current: Case, scope: ScopeRef, shard: number, pages: number, by: Actor): Promise<boolean> {
+export async function scanShard(
+  ports: ScanPorts,
+  current: Case,
+  scope: ScopeRef,
+  shard: number,
+  pages: number,
+  by: Actor,
+): Promise<boolean> {
   const { table, dispatch } = ports
   const name = progressName(scope, shard)
   for (let read = 0; read < pages; ) {
@@ -42,12 +50,29 @@ export async function scanShard(ports: ScanPorts, current: Case, scope: ScopeRef
     const chunks = chunksOf(page.items, scope, shard, progress.expected)
     const last = page.items.at(-1)?.sk ?? page.next ?? progress.cursor
     const seal = page.next === undefined
-    const written = await writeChunks(table, progress, chunks, last === '' ? 'L#' : last, seal, after(by.at, LOOK_AFTER_SECONDS), by)
+    const written = await writeChunks(
+      table,
+      progress,
+      chunks,
+      last === '' ? 'L#' : last,
+      seal,
+      after(by.at, LOOK_AFTER_SECONDS),
+      by,
+    )
     // Another planner was here in between: read again where it got to; its chunks it sends itself, or the sweeper does.
     if (!written) continue
     await dispatch.work(
       current.lane,
-      chunks.map((chunk): WorkMessage => ({ v: 1, kind: 'chunk', case: current.id, progress: name, chunk: chunk.name, issuer: chunk.issuer })),
+      chunks.map(
+        (chunk): WorkMessage => ({
+          v: 1,
+          kind: 'chunk',
+          case: current.id,
+          progress: name,
+          chunk: chunk.name,
+          issuer: chunk.issuer,
+        }),
+      ),
     )
     if (seal) return true
   }

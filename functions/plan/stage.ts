@@ -1,7 +1,8 @@
 import type { PlanMessage } from '../contracts/message.ts'
 import { instant } from '../domain/time.ts'
 import { caseOf } from '../store/cases.ts'
-import { type PlanPorts, planner } from './plan.ts'
+import type { PlanPorts } from './plan.ts'
+import { planner } from './plan.ts'
 import { scanShard } from './scan.ts'
 
 /** The stage as a function over its ports. */

@@ -1,7 +1,8 @@
-import { s3Client } from '../runtime/aws.ts'
 import { s3Archive } from '../runtime/archive.ts'
+import { s3Client } from '../runtime/aws.ts'
 import { readEnvironment } from '../runtime/environment.ts'
-import { changesOf, type StreamEvent } from '../runtime/stream.ts'
+import type { StreamEvent } from '../runtime/stream.ts'
+import { changesOf } from '../runtime/stream.ts'
 import { tableOf } from '../runtime/wiring.ts'
 import { prover } from './prove.ts'
 

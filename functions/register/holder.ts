@@ -11,9 +11,10 @@ import type { Principal } from '../runtime/authentication.ts'
 import { ProblemError } from '../runtime/problem-error.ts'
 import { openExpiry, sealExpiry } from '../store/expiry.ts'
 import { plain } from '../store/identities.ts'
-import { identityShards, changeLive, leaseOf, look } from '../store/leases.ts'
 import { as } from '../store/items.ts'
-import { parseHandle, type RegisterPorts } from './register.ts'
+import { changeLive, identityShards, leaseOf, look } from '../store/leases.ts'
+import type { RegisterPorts } from './register.ts'
+import { parseHandle } from './register.ts'
 
 const AGAIN_SECONDS = 120
 
@@ -27,7 +28,8 @@ export function holder(ports: RegisterPorts) {
     const lease = await leaseOf(table, id)
     const allowed =
       lease !== undefined &&
-      (registrationRight(settings, caller, lease.identity) !== undefined || (may === 'read' && operatorRight(settings, caller) !== undefined))
+      (registrationRight(settings, caller, lease.identity) !== undefined ||
+        (may === 'read' && operatorRight(settings, caller) !== undefined))
     if (lease === undefined || !allowed) throw new ProblemError('not-found', 'no such lease')
     return lease
   }
@@ -46,7 +48,11 @@ export function holder(ports: RegisterPorts) {
     let sort = at.after
     const leases: LeaseView[] = []
     while (shard < shards.length && leases.length < limit) {
-      const page = await table.query({ pk: shards[shard] ?? '', limit: limit - leases.length, ...(sort === undefined ? { prefix: 'L#' } : { after: sort, to: 'L#~' }) })
+      const page = await table.query({
+        pk: shards[shard] ?? '',
+        limit: limit - leases.length,
+        ...(sort === undefined ? { prefix: 'L#' } : { after: sort, to: 'L#~' }),
+      })
       leases.push(...page.items.map((item) => viewOfLease(as('lease', item))))
       if (page.next === undefined) {
         shard += 1
@@ -67,17 +73,28 @@ export function holder(ports: RegisterPorts) {
     const target = body.target ?? lease.target
     for (const [name, value] of Object.entries(lease.target))
       if (JSON.stringify(Object.entries(target).find(([other]) => other === name)?.[1]) !== JSON.stringify(value))
-        throw new ProblemError('body-invalid', 'a confirmation adds to the target, it does not change it', { errors: [{ path: `/target/${name}`, message: 'differs from the intent' }] })
+        throw new ProblemError('body-invalid', 'a confirmation adds to the target, it does not change it', {
+          errors: [{ path: `/target/${name}`, message: 'differs from the intent' }],
+        })
     const secret = body.secret ?? (lease.sealed === undefined ? undefined : null)
-    const handle = parseHandle({ ...definition, ...(secret === null ? { secret: undefined } : {}) } as typeof definition, { target, ...(secret === null ? {} : { secret }) })
+    const handle = parseHandle({ ...definition, ...(secret === null ? { secret: undefined } : {}) } as typeof definition, {
+      target,
+      ...(secret === null ? {} : { secret }),
+    })
     const by: Actor = { who: caller.uri, why: 'the credential exists', at: now() }
     const sealed =
-      handle.secret === undefined ? undefined : await ports.seal({ lease: id, provider: lease.provider, issuer: lease.issuer }, JSON.stringify(handle.secret))
+      handle.secret === undefined
+        ? undefined
+        : await ports.seal({ lease: id, provider: lease.provider, issuer: lease.issuer }, JSON.stringify(handle.secret))
     const changed = await changeLive(
       table,
       lease,
       {
-        set: [['pending', false], ['target', plain(handle.target)], ...(sealed === undefined ? [] : [['sealed', plain(sealed)] as const])],
+        set: [
+          ['pending', false],
+          ['target', plain(handle.target)],
+          ...(sealed === undefined ? [] : [['sealed', plain(sealed)] as const]),
+        ],
         remove: ['unsettledUntil'],
       },
       [['pending', '=', true]],
@@ -95,10 +112,14 @@ export function holder(ports: RegisterPorts) {
     const at = now()
     const expiresAt = instant(Date.parse(body.expiresAt))
     if (expiresAt <= at) throw new ProblemError('time-out-of-range', 'the lease would have expired already; give it back instead')
-    if (expiresAt > after(at, settings.limits.leaseDays * 86400)) throw new ProblemError('time-out-of-range', `a lease lives ${settings.limits.leaseDays} days at most`)
-    if (expiresAt < lease.expiresAt) throw new ProblemError('time-out-of-range', 'a renewal does not shorten a lease; give it back instead')
-    const unsettled = body.renewsUntil === undefined ? undefined : after(instant(Date.parse(body.renewsUntil)), LONGEST_CALL_SECONDS)
-    if (unsettled !== undefined && unsettled > after(at, 3600)) throw new ProblemError('time-out-of-range', 'a renewal at the issuer takes an hour at most')
+    if (expiresAt > after(at, settings.limits.leaseDays * 86400))
+      throw new ProblemError('time-out-of-range', `a lease lives ${settings.limits.leaseDays} days at most`)
+    if (expiresAt < lease.expiresAt)
+      throw new ProblemError('time-out-of-range', 'a renewal does not shorten a lease; give it back instead')
+    const unsettled =
+      body.renewsUntil === undefined ? undefined : after(instant(Date.parse(body.renewsUntil)), LONGEST_CALL_SECONDS)
+    if (unsettled !== undefined && unsettled > after(at, 3600))
+      throw new ProblemError('time-out-of-range', 'a renewal at the issuer takes an hour at most')
     const by: Actor = { who: caller.uri, why: 'renewal', at }
     const changed = await changeLive(
       table,
@@ -116,7 +137,8 @@ export function holder(ports: RegisterPorts) {
     const current = await leaseOf(table, id)
     if (!changed || current === undefined) throw stateProblem(current ?? lease)
     const { cases } = await look(table, current)
-    if (cases.length > 0) throw new ProblemError('fenced', 'a scope of the lease is fenced: do not renew it at the issuer', { cases, lease: id })
+    if (cases.length > 0)
+      throw new ProblemError('fenced', 'a scope of the lease is fenced: do not renew it at the issuer', { cases, lease: id })
     return viewOfLease(current)
   }
 
@@ -132,7 +154,16 @@ export function holder(ports: RegisterPorts) {
     const by: Actor = { who: caller.uri, case: caseId, trigger: 'expired', why: reason, at: now() }
     const chunks = await openExpiry(
       table,
-      { id: caseId, event: key('event', 'rescind', eventId), eventId, issuer: lease.issuer, cause: 'given-back', reason, lane, requester: caller.uri },
+      {
+        id: caseId,
+        event: key('event', 'rescind', eventId),
+        eventId,
+        issuer: lease.issuer,
+        cause: 'given-back',
+        reason,
+        lane,
+        requester: caller.uri,
+      },
       [lease],
       after(by.at, AGAIN_SECONDS),
       by,
@@ -140,7 +171,16 @@ export function holder(ports: RegisterPorts) {
     await sealExpiry(table, caseId, lease.issuer, by)
     await ports.dispatch.work(
       lane,
-      chunks.map((chunk): WorkMessage => ({ v: 1, kind: 'chunk', case: caseId, progress: `leases#${lease.issuer}#0`, chunk, issuer: lease.issuer })),
+      chunks.map(
+        (chunk): WorkMessage => ({
+          v: 1,
+          kind: 'chunk',
+          case: caseId,
+          progress: `leases#${lease.issuer}#0`,
+          chunk,
+          issuer: lease.issuer,
+        }),
+      ),
     )
     return { case: caseId }
   }
@@ -163,7 +203,8 @@ function cursorOf(cursor: string | undefined): { shard: number; after?: string }
   } catch {
     throw new ProblemError('body-invalid', 'the cursor is not one of ours')
   }
-  if (!Array.isArray(parsed) || !Number.isInteger(parsed[0]) || parsed[0] < 0 || parsed[0] > 15) throw new ProblemError('body-invalid', 'the cursor is not one of ours')
+  if (!Array.isArray(parsed) || !Number.isInteger(parsed[0]) || parsed[0] < 0 || parsed[0] > 15)
+    throw new ProblemError('body-invalid', 'the cursor is not one of ours')
   const [shard, sort] = parsed
   return { shard, ...(typeof sort === 'string' && sort.startsWith('L#') ? { after: sort } : {}) }
 }

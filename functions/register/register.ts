@@ -1,5 +1,5 @@
 import * as z from 'zod/mini'
-import { type LeaseRegistration, type LeaseView, type WorkRef } from '../contracts/lease.ts'
+import type { LeaseRegistration, LeaseView, WorkRef } from '../contracts/lease.ts'
 import type { WorkMessage } from '../contracts/message.ts'
 import type { Settings } from '../contracts/settings.ts'
 import { canonicalIdentity, IdentityInvalid } from '../domain/identity.ts'
@@ -19,7 +19,8 @@ import type { Seal } from '../runtime/sealing.ts'
 import { amend, caseOf } from '../store/cases.ts'
 import { declareIdentity, growIssuers, identityOf, joinLever, plain } from '../store/identities.ts'
 import { issuerOf } from '../store/issuers.ts'
-import { acknowledge, leaseOf, look, type NewLease, recordLease, refuseIntent, writePointers } from '../store/leases.ts'
+import type { NewLease } from '../store/leases.ts'
+import { acknowledge, leaseOf, look, recordLease, refuseIntent, writePointers } from '../store/leases.ts'
 import type { Table } from '../store/table.ts'
 
 export interface RegisterPorts {
@@ -102,7 +103,12 @@ export function registrar(ports: RegisterPorts) {
       ...(times.mintBy === undefined ? {} : { unsettledUntil: after(times.mintBy, LONGEST_CALL_SECONDS) }),
       ...(handle.secret === undefined
         ? {}
-        : { sealed: await ports.seal({ lease: id, provider: issuer.provider, issuer: issuer.name }, JSON.stringify(handle.secret)) }),
+        : {
+            sealed: await ports.seal(
+              { lease: id, provider: issuer.provider, issuer: issuer.name },
+              JSON.stringify(handle.secret),
+            ),
+          }),
       ...(identity.environment === undefined ? {} : { environment: identity.environment }),
       ...(task === undefined ? {} : { task }),
       ...(deployment === undefined ? {} : { deployment }),
@@ -136,7 +142,8 @@ export function registrar(ports: RegisterPorts) {
     // A parent that is being cut may not have fenced its children yet: the cases that claimed it are those that will.
     const cases = [...new Set([...seen.cases, ...(parentGone ? Object.keys(seen.parent?.claims ?? {}) : [])])]
     // Without a case nobody but the sweeper ends what was recorded: it does, at the registration's deadline.
-    if (cases.length === 0 && parentGone) throw new ProblemError('parent-unusable', 'the parent lease is not live', { lease: lease.id })
+    if (cases.length === 0 && parentGone)
+      throw new ProblemError('parent-unusable', 'the parent lease is not live', { lease: lease.id })
     if (cases.length === 0) {
       const live = await acknowledge(table, lease, by)
       if (live !== undefined) return { lease: viewOfLease(live), repeated }
@@ -219,11 +226,20 @@ export function registrar(ports: RegisterPorts) {
   }
 
   /** The identity's set of issuers holds this one, with its lever, before any lease does. */
-  async function noteIssuer(identity: Identity, issuer: Issuer, definition: Definition, lever: unknown, shared: boolean, by: Actor): Promise<void> {
-    if (lever === undefined || definition.leverName === undefined) return growIssuers(table, identity, issuer.name, { shared }, by)
+  async function noteIssuer(
+    identity: Identity,
+    issuer: Issuer,
+    definition: Definition,
+    lever: unknown,
+    shared: boolean,
+    by: Actor,
+  ): Promise<void> {
+    if (lever === undefined || definition.leverName === undefined)
+      return growIssuers(table, identity, issuer.name, { shared }, by)
     const name = leverKey(issuer.name, definition.leverName(lever))
     const joined = await joinLever(table, name, identity, by)
-    if (!joined.ok) throw new ProblemError('lever-being-pulled', 'a case is pulling this lever for another identity', { cases: [joined.case] })
+    if (!joined.ok)
+      throw new ProblemError('lever-being-pulled', 'a case is pulling this lever for another identity', { cases: [joined.case] })
     return growIssuers(table, identity, issuer.name, { lever, leverKey: name, shared }, by)
   }
 
@@ -237,14 +253,24 @@ export function registrar(ports: RegisterPorts) {
       return { expiresAt }
     }
     if (!definition.capabilities.choosesName)
-      throw new ProblemError('body-invalid', `provider ${definition.name} cannot name a credential before it is minted: register it when it exists`)
-    if (request.mintBy === undefined) throw new ProblemError('body-invalid', 'an intent says until when it may be minted', { errors: [{ path: '/mintBy', message: 'is missing' }] })
+      throw new ProblemError(
+        'body-invalid',
+        `provider ${definition.name} cannot name a credential before it is minted: register it when it exists`,
+      )
+    if (request.mintBy === undefined)
+      throw new ProblemError('body-invalid', 'an intent says until when it may be minted', {
+        errors: [{ path: '/mintBy', message: 'is missing' }],
+      })
     const mintBy = instant(Date.parse(request.mintBy))
     if (mintBy <= at || mintBy > expiresAt) throw new ProblemError('time-out-of-range', 'mintBy lies between now and the expiry')
     return { expiresAt, mintBy }
   }
 
-  function workScope(kind: 'task' | 'deployment', ref: WorkRef | undefined, namespaces: readonly string[]): WorkScope | undefined {
+  function workScope(
+    kind: 'task' | 'deployment',
+    ref: WorkRef | undefined,
+    namespaces: readonly string[],
+  ): WorkScope | undefined {
     if (ref === undefined) return undefined
     const namespace = namespaceOf(namespaces, ref.namespace)
     if (namespace === undefined) throw new ProblemError('scope-not-allowed', `the caller attests no such namespace of ${kind}s`)
@@ -281,7 +307,9 @@ function part(schema: z.ZodMiniType, value: unknown, path: string, provider: str
 function optionalPart(schema: z.ZodMiniType | undefined, value: unknown, path: string, provider: string): unknown {
   if (schema === undefined) {
     if (value === undefined) return undefined
-    throw new ProblemError('body-invalid', `provider ${provider} takes no ${path.slice(1)}`, { errors: [{ path, message: 'is not taken' }] })
+    throw new ProblemError('body-invalid', `provider ${provider} takes no ${path.slice(1)}`, {
+      errors: [{ path, message: 'is not taken' }],
+    })
   }
   // A lever is a convenience; a secret that the provider defines is needed for every cut.
   if (value === undefined && path !== '/secret') return undefined

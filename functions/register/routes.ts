@@ -4,10 +4,12 @@ import { IdentityUri, LeaseId } from '../contracts/primitives.ts'
 import { canonicalIdentity, IdentityInvalid } from '../domain/identity.ts'
 import { identityKey } from '../domain/keys.ts'
 import type { Authenticate } from '../runtime/authentication.ts'
-import { type Request, type Response, type Route, readBody, readQuery, readValue } from '../runtime/http.ts'
+import type { Request, Response, Route } from '../runtime/http.ts'
+import { readBody, readQuery, readValue } from '../runtime/http.ts'
 import { ProblemError } from '../runtime/problem-error.ts'
 import { holder } from './holder.ts'
-import { type RegisterPorts, registrar } from './register.ts'
+import type { RegisterPorts } from './register.ts'
+import { registrar } from './register.ts'
 
 const ListQuery = z.object({
   identity: z.optional(IdentityUri),
@@ -23,7 +25,10 @@ export function registerRoutes(ports: RegisterPorts & { readonly authenticate: A
 
   const post = async (request: Request): Promise<Response> => {
     const caller = await ports.authenticate(request)
-    const idempotencyKey = readValue(request.headers['idempotency-key'], IdempotencyKey, { code: 'body-invalid', name: 'the header Idempotency-Key' })
+    const idempotencyKey = readValue(request.headers['idempotency-key'], IdempotencyKey, {
+      code: 'body-invalid',
+      name: 'the header Idempotency-Key',
+    })
     const { lease, repeated } = await register(readBody(request, LeaseRegistration), idempotencyKey, caller)
     return { status: repeated ? 200 : 201, body: lease, headers: { location: `/v1/leases/${lease.id}` } }
   }
@@ -33,7 +38,10 @@ export function registerRoutes(ports: RegisterPorts & { readonly authenticate: A
     const identity = canonical(query.identity ?? caller.uri)
     return { status: 200, body: await leases.list(identityKey(identity), caller, identity, query.cursor, query.limit) }
   }
-  const read = async (request: Request): Promise<Response> => ({ status: 200, body: await leases.read(id(request), await ports.authenticate(request)) })
+  const read = async (request: Request): Promise<Response> => ({
+    status: 200,
+    body: await leases.read(id(request), await ports.authenticate(request)),
+  })
   const confirm = async (request: Request): Promise<Response> => {
     const caller = await ports.authenticate(request)
     return { status: 200, body: await leases.confirm(id(request), readBody(request, LeaseConfirmation), caller) }
@@ -61,7 +69,8 @@ function canonical(identity: string): string {
   try {
     return canonicalIdentity(identity)
   } catch (error) {
-    if (error instanceof IdentityInvalid) throw new ProblemError('body-invalid', error.message, { errors: [{ path: '/identity', message: error.message }] })
+    if (error instanceof IdentityInvalid)
+      throw new ProblemError('body-invalid', error.message, { errors: [{ path: '/identity', message: error.message }] })
     throw error
   }
 }

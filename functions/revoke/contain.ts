@@ -2,11 +2,12 @@ import * as z from 'zod/mini'
 import { backoffSeconds } from '../domain/backoff.ts'
 import type { Actor } from '../domain/model.ts'
 import { after, instant, secondsUntil } from '../domain/time.ts'
-import { IssuerError, type ProviderModule, type Warrant } from '../providers/contract.ts'
+import type { ProviderModule, Warrant } from '../providers/contract.ts'
+import { IssuerError } from '../providers/contract.ts'
 import { caseOf, endLever, leverOf, postponeLever } from '../store/cases.ts'
 import { identityOf } from '../store/identities.ts'
 import type { issuerConnections } from './issuer.ts'
-import type { Again, WorkPorts } from './work.ts'
+import type { Again, WorkPorts } from './ports.ts'
 
 /** A lever that will not move is shown in the case; the leases behind it are cut one by one all the same. */
 const TRIES = 10
@@ -25,7 +26,13 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
     const current = await caseOf(table, caseId)
     const identity = await identityOf(table, identityKey)
     if (current === undefined || identity === undefined) return undefined
-    const by: Actor = { who: `revoke/${module.definition.name}`, case: caseId, trigger: current.type, why: current.reason, at: instant(clock.now()) }
+    const by: Actor = {
+      who: `revoke/${module.definition.name}`,
+      case: caseId,
+      trigger: current.type,
+      why: current.reason,
+      at: instant(clock.now()),
+    }
     const later = async (seconds: number, said: string, spends: boolean): Promise<Again> => {
       await postponeLever(table, lever, after(by.at, seconds), said, spends, by)
       return seconds
@@ -52,8 +59,14 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
       await issuers.served(issuerName)
       const doneBy = { ...by, at: instant(clock.now()) }
       if (answer.status === 'done') await endLever(table, lever, 'done', answer.said, doneBy)
-      else if (answer.status === 'unsupported' || lever.attempts + 1 >= TRIES) await endLever(table, lever, 'failed', answer.said, doneBy)
-      else return later(backoffSeconds(lever.attempts + 1, random.fraction(), limits.backoffSeconds, answer.afterSeconds), answer.said, true)
+      else if (answer.status === 'unsupported' || lever.attempts + 1 >= TRIES)
+        await endLever(table, lever, 'failed', answer.said, doneBy)
+      else
+        return later(
+          backoffSeconds(lever.attempts + 1, random.fraction(), limits.backoffSeconds, answer.afterSeconds),
+          answer.said,
+          true,
+        )
       return undefined
     } catch (error) {
       if (!(error instanceof IssuerError)) throw error

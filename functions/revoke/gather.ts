@@ -1,6 +1,7 @@
-import type { Lane } from '../contracts/primitives.ts'
 import type { WorkMessage } from '../contracts/message.ts'
-import { type Asker, decide } from '../domain/decide.ts'
+import type { Lane } from '../contracts/primitives.ts'
+import type { Asker } from '../domain/decide.ts'
+import { decide } from '../domain/decide.ts'
 import type { Actor, Case, Chunk, Credential, Lease } from '../domain/model.ts'
 import { policyOf } from '../domain/policy.ts'
 import { after, ttl as ttlOf } from '../domain/time.ts'
@@ -81,7 +82,10 @@ export async function gather(
     }
     const leases = await leasesOf(table, open)
     const shared = [...leases.values()].filter((lease) => lease.sharing === 'shared')
-    const credentials = await credentialsOf(table, shared.map((lease) => lease.fingerprint))
+    const credentials = await credentialsOf(
+      table,
+      shared.map((lease) => lease.fingerprint),
+    )
     const again: string[] = []
     const groups: { readonly lease: Lease; readonly writes: Write[]; readonly taken?: Taken }[] = []
 
@@ -105,7 +109,11 @@ export async function gather(
         case 'release':
           if (credential === undefined) again.push(id)
           else {
-            const outcome = { outcome: 'released' as const, at: by.at, evidence: { said: `${credential.holders - 1} others hold the credential` } }
+            const outcome = {
+              outcome: 'released' as const,
+              at: by.at,
+              evidence: { said: `${credential.holders - 1} others hold the credential` },
+            }
             groups.push({ lease, writes: releaseOperations(lease, credential, asker, outcome, ttl, by) })
           }
           break
@@ -124,7 +132,10 @@ export async function gather(
           break
       }
     }
-    const results = await writeGroups(table, groups.map(({ writes }) => writes))
+    const results = await writeGroups(
+      table,
+      groups.map(({ writes }) => writes),
+    )
     for (const [index, group] of groups.entries()) {
       if (results[index] === true) {
         if (group.taken !== undefined) taken.push(group.taken)
@@ -157,7 +168,11 @@ async function claim(
     holder: { case: asker.case, lane: asker.lane },
     claims: { ...lease.claims, [asker.case]: asker.unit },
   }
-  return { lease, writes: claimOperations(lease, givesBack, { ...asker, unanswered: held.unanswered }, by), taken: { lease: held, unanswered: lease.unanswered } }
+  return {
+    lease,
+    writes: claimOperations(lease, givesBack, { ...asker, unanswered: held.unanswered }, by),
+    taken: { lease: held, unanswered: lease.unanswered },
+  }
 }
 
 /** A compromise cuts a shared credential whoever else holds it; a credential's own scope lists its holders by itself. */
@@ -169,11 +184,19 @@ async function join(ports: GatherPorts, current: Case, chunk: Chunk, taken: read
   const dueAt = after(by.at, LOOK_AFTER_SECONDS)
   for (const { lease } of taken) {
     const joined = []
-    if (lease.delegable) joined.push(await expand(ports.table, chunk, await fenceChildren(ports.table, lease, current.id, by), 'child', dueAt, by))
+    if (lease.delegable)
+      joined.push(await expand(ports.table, chunk, await fenceChildren(ports.table, lease, current.id, by), 'child', dueAt, by))
     if (cutsOthers(current, lease) && chunk.because !== 'bystander')
       joined.push(await expand(ports.table, chunk, scopeOfCredential(lease.fingerprint), 'bystander', dueAt, by))
     const messages = joined.flatMap(({ chunks, amendments }): WorkMessage[] => [
-      ...chunks.map((added) => ({ v: 1 as const, kind: 'chunk' as const, case: current.id, progress: progressNameOf(chunk), chunk: added.chunk, issuer: added.issuer })),
+      ...chunks.map((added) => ({
+        v: 1 as const,
+        kind: 'chunk' as const,
+        case: current.id,
+        progress: progressNameOf(chunk),
+        chunk: added.chunk,
+        issuer: added.issuer,
+      })),
       ...amendments.map((id) => amendMessage(current.id, id)),
     ])
     await ports.dispatch.work(current.lane, messages)

@@ -1,18 +1,12 @@
 import * as z from 'zod/mini'
-import { instant } from '../domain/time.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
 import type { Actor, Issuer, Lease } from '../domain/model.ts'
-import {
-  type Answer,
-  IssuerError,
-  IssuerRefused,
-  type Liveness,
-  type Provider,
-  type ProviderModule,
-  type Subject,
-} from '../providers/contract.ts'
+import { instant } from '../domain/time.ts'
+import type { Answer, Liveness, Provider, ProviderModule, Subject } from '../providers/contract.ts'
+import { IssuerError, IssuerRefused } from '../providers/contract.ts'
 import type { Clock, Log, Randomness, Secrets } from '../runtime/ports.ts'
-import { Sealed, type Open } from '../runtime/sealing.ts'
+import type { Open } from '../runtime/sealing.ts'
+import { Sealed } from '../runtime/sealing.ts'
 import { breakerOf, closeBreaker, issuerOf, openBreaker } from '../store/issuers.ts'
 import type { Table } from '../store/table.ts'
 
@@ -52,7 +46,11 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
     if (known === undefined) return
     const provider = await known.provider.catch(() => undefined)
     // The connection is given up anyway; an error on closing it says nothing about any lease.
-    await provider?.close().catch((error: unknown) => ports.log.warn('a connection did not close', { issuer: name, reason: error instanceof Error ? error.name : 'unknown' }))
+    await provider
+      ?.close()
+      .catch((error: unknown) =>
+        ports.log.warn('a connection did not close', { issuer: name, reason: error instanceof Error ? error.name : 'unknown' }),
+      )
   }
 
   async function connect(issuer: Issuer): Promise<Provider> {
@@ -91,7 +89,9 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
     await drop(name)
     const failures = ((await breakerOf(table, name))?.failures ?? 0) + 1
     const seconds =
-      error.code === 'issuer-refused' ? REFUSED_SECONDS : backoffSeconds(failures + 1, random.fraction(), UNAVAILABLE_SECONDS, error.afterSeconds)
+      error.code === 'issuer-refused'
+        ? REFUSED_SECONDS
+        : backoffSeconds(failures + 1, random.fraction(), UNAVAILABLE_SECONDS, error.afterSeconds)
     const until = instant(clock.now() + seconds * 1000)
     await openBreaker(table, name, { until, code: error.code, reason: error.message }, by)
     ports.log.warn('the issuer does not serve us', { issuer: name, code: error.code, seconds })
@@ -155,10 +155,12 @@ export async function subjectsOf(
       continue
     }
     // A seal that does not open is this lease's trouble; a key service that does not answer is everybody's, and is thrown.
-    const opened = await open({ lease: lease.id, provider: lease.provider, issuer: lease.issuer }, sealed.data).catch((error: unknown) => {
-      if (error instanceof Error && 'code' in error && error.code === 'seal-broken') return undefined
-      throw error
-    })
+    const opened = await open({ lease: lease.id, provider: lease.provider, issuer: lease.issuer }, sealed.data).catch(
+      (error: unknown) => {
+        if (error instanceof Error && 'code' in error && error.code === 'seal-broken') return undefined
+        throw error
+      },
+    )
     const secret = opened === undefined ? undefined : z.safeParse(schema, JSON.parse(opened))
     if (secret?.success !== true) unusable.push({ lease, said: 'the sealed handle does not open' })
     else subjects.push({ lease, subject: { lease: lease.id, target: target.data, secret: secret.data } })
@@ -190,8 +192,13 @@ export async function eachAnswered<Result>(
 
 /** An error of one lease's own: its text may come from the issuer and hold anything, so only its code is repeated. */
 const codeOf = (error: unknown): string =>
-  error instanceof Error && 'code' in error && typeof error.code === 'string' && /^[\w.-]{1,64}$/.test(error.code) ? error.code : 'unexpected error'
+  error instanceof Error && 'code' in error && typeof error.code === 'string' && /^[\w.-]{1,64}$/.test(error.code)
+    ? error.code
+    : 'unexpected error'
 
-export const unclear = (error: unknown): Answer => ({ status: 'retry', said: `the provider failed: ${codeOf(error)}`, effect: 'unknown' })
+export const unclear = (error: unknown): Answer => ({
+  status: 'retry',
+  said: `the provider failed: ${codeOf(error)}`,
+  effect: 'unknown',
+})
 export const unknowable = (error: unknown): Liveness => ({ status: 'unknown', said: `the provider failed: ${codeOf(error)}` })
-

@@ -1,12 +1,14 @@
 import { backoffSeconds } from '../domain/backoff.ts'
 import type { Actor, Case, Chunk } from '../domain/model.ts'
 import { after, secondsUntil, ttl } from '../domain/time.ts'
-import { IssuerError, type ProviderModule, type Warrant } from '../providers/contract.ts'
+import type { ProviderModule, Warrant } from '../providers/contract.ts'
+import { IssuerError } from '../providers/contract.ts'
 import { unitName } from '../store/keys.ts'
 import { leasesOf } from '../store/leases.ts'
 import { covered, finishTidy, postponeChunk } from '../store/work.ts'
-import { eachAnswered, type issuerConnections, type Reached, subjectsOf, unclear } from './issuer.ts'
-import type { Again, WorkPorts } from './work.ts'
+import type { issuerConnections, Reached } from './issuer.ts'
+import { eachAnswered, subjectsOf, unclear } from './issuer.ts'
+import type { Again, WorkPorts } from './ports.ts'
 
 /** After this many tries a person is shown what is left; the access is cut all the same. */
 const TRIES = 8
@@ -41,19 +43,36 @@ export async function tidy(
     await finishTidy(table, chunk, 'nothing to delete', false, keep, by)
     return undefined
   }
-  const warrant: Warrant = { case: current.id, lane: current.lane, epoch: chunk.epoch ?? 0, fencedAt: current.fencedAt ?? current.openedAt }
+  const warrant: Warrant = {
+    case: current.id,
+    lane: current.lane,
+    epoch: chunk.epoch ?? 0,
+    fencedAt: current.fencedAt ?? current.openedAt,
+  }
   const left: string[] = []
   let retry: { said: string; seconds: number } | undefined
   let deleted = 0
   try {
     for await (const ids of covered(table, chunk, module.definition.limits.batch)) {
-      const leases = [...(await leasesOf(table, ids.map(({ id }) => id))).values()].filter(
+      const leases = [
+        ...(
+          await leasesOf(
+            table,
+            ids.map(({ id }) => id),
+          )
+        ).values(),
+      ].filter(
         // Only what this very case cut: what another case copied is that one's to delete.
-        (lease) => lease.claims[current.id] === unitName(chunk) && lease.ended?.case === current.id && lease.ended.outcome === 'revoked',
+        (lease) =>
+          lease.claims[current.id] === unitName(chunk) && lease.ended?.case === current.id && lease.ended.outcome === 'revoked',
       )
       const { subjects } = await subjectsOf(module, leases, ports.open)
       if (subjects.length === 0) continue
-      const answers = await eachAnswered(subjects.map(({ subject }) => subject), (batch) => call(batch, warrant), unclear)
+      const answers = await eachAnswered(
+        subjects.map(({ subject }) => subject),
+        (batch) => call(batch, warrant),
+        unclear,
+      )
       for (const answer of answers) {
         if (answer.status === 'revoked' || answer.status === 'absent') deleted += 1
         else if (answer.status === 'retry') retry = { said: answer.said, seconds: answer.afterSeconds ?? 0 }
@@ -66,8 +85,19 @@ export async function tidy(
     return later(Math.max(1, secondsUntil(until, by.at)), said, false)
   }
   if (retry !== undefined && chunk.attempts + 1 < TRIES)
-    return later(backoffSeconds(chunk.attempts + 1, ports.random.fraction(), limits.backoffSeconds, retry.seconds), retry.said, true)
+    return later(
+      backoffSeconds(chunk.attempts + 1, ports.random.fraction(), limits.backoffSeconds, retry.seconds),
+      retry.said,
+      true,
+    )
   if (retry !== undefined) left.push(retry.said)
-  await finishTidy(table, chunk, left.length === 0 ? `${deleted} deleted` : `${deleted} deleted; ${left.length} left: ${left[0]}`, left.length > 0, keep, by)
+  await finishTidy(
+    table,
+    chunk,
+    left.length === 0 ? `${deleted} deleted` : `${deleted} deleted; ${left.length} left: ${left[0]}`,
+    left.length > 0,
+    keep,
+    by,
+  )
   return undefined
 }

@@ -1,28 +1,24 @@
-import { noOutcomes, type Outcome, type OutcomeCounts } from '../contracts/outcome.ts'
 import type { WorkMessage } from '../contracts/message.ts'
-import type { Settings } from '../contracts/settings.ts'
+import type { Outcome, OutcomeCounts } from '../contracts/outcome.ts'
+import { noOutcomes } from '../contracts/outcome.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
 import type { Actor, Case, Chunk, Issuer, Lease } from '../domain/model.ts'
 import { parked, prove, settle } from '../domain/settle.ts'
 import { after, instant, secondsUntil, ttl } from '../domain/time.ts'
-import { type Answer, IssuerError, type Liveness, type Provider, type ProviderModule, type Warrant } from '../providers/contract.ts'
-import type { Dispatch } from '../runtime/dispatch.ts'
+import type { Answer, Liveness, Provider, ProviderModule, Warrant } from '../providers/contract.ts'
+import { IssuerError } from '../providers/contract.ts'
 import { caseOf } from '../store/cases.ts'
 import { unitName } from '../store/keys.ts'
 import { answered, credentialsOf, finish, leasesOf, noteCut } from '../store/leases.ts'
 import type { Write } from '../store/table.ts'
-import { amendmentOf, type ChunkState, chunkOf, covered, finishChunk, postponeChunk, writeGroups } from '../store/work.ts'
-import { gather, type Taken } from './gather.ts'
-import { eachAnswered, type IssuerPorts, issuerConnections, type Reached, subjectsOf, unclear, unknowable } from './issuer.ts'
+import type { ChunkState } from '../store/work.ts'
+import { amendmentOf, chunkOf, covered, finishChunk, postponeChunk, writeGroups } from '../store/work.ts'
+import type { Taken } from './gather.ts'
+import { gather } from './gather.ts'
+import type { Reached } from './issuer.ts'
+import { eachAnswered, issuerConnections, subjectsOf, unclear, unknowable } from './issuer.ts'
+import type { Again, WorkPorts } from './ports.ts'
 import { tidy } from './tidy.ts'
-
-export interface WorkPorts extends IssuerPorts {
-  readonly dispatch: Dispatch
-  readonly limits: Settings['limits']
-}
-
-/** Seconds until a piece of work is due again; absent: it is over for now. */
-export type Again = number | undefined
 
 /** A lease that another case is at is asked after this often, in seconds; it spends no attempt. */
 const WAIT_SECONDS = 5
@@ -56,11 +52,15 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
   const issuers = issuerConnections(module, ports)
   const { definition } = module
   const now = () => instant(clock.now())
+  /** The same actor, now: an attempt may take seconds, and the trail tells when each thing was true. */
+  const at = (by: Actor): Actor => ({ ...by, at: now() })
 
   async function load(message: WorkMessage): Promise<{ chunk: Chunk; current: Case } | undefined> {
     if (message.kind === 'contain') return undefined
     const chunk =
-      message.kind === 'chunk' ? await chunkOf(table, message.case, message.progress, message.chunk) : await amendmentOf(table, message.case, message.lease)
+      message.kind === 'chunk'
+        ? await chunkOf(table, message.case, message.progress, message.chunk)
+        : await amendmentOf(table, message.case, message.lease)
     if (chunk === undefined || chunk.step === 'over') return undefined
     const current = await caseOf(table, message.case)
     return current === undefined ? undefined : { chunk, current }
@@ -73,7 +73,13 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       return undefined
     }
     const { chunk, current } = loaded
-    const by: Actor = { who: `revoke/${definition.name}`, case: current.id, trigger: current.type, why: current.reason, at: now() }
+    const by: Actor = {
+      who: `revoke/${definition.name}`,
+      case: current.id,
+      trigger: current.type,
+      why: current.reason,
+      at: now(),
+    }
     const reached = await issuers.reach(chunk.issuer, by)
     if (chunk.step === 'tidy') return tidy({ module, ports, issuers }, chunk, current, reached, by)
     if (reached.kind === 'unknown') return park(chunk, current, reached.said, by)
@@ -82,7 +88,12 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     return attempt(chunk, current, reached, by)
   }
 
-  async function notNow(chunk: Chunk, reached: { readonly until: string; readonly said: string }, by: Actor, applied: Applied = chunk.applied): Promise<Again> {
+  async function notNow(
+    chunk: Chunk,
+    reached: { readonly until: string; readonly said: string },
+    by: Actor,
+    applied: Applied = chunk.applied,
+  ): Promise<Again> {
     const dueAt = after(reached.until, Math.ceil(random.fraction() * 10))
     await postponeChunk(table, chunk, { step: stepOf(applied), applied, dueAt, spends: false, said: reached.said }, by)
     return secondsUntil(dueAt, by.at)
@@ -93,9 +104,18 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     const lastAttempt = chunk.attempts + 1 >= limits.attempts
     try {
       for await (const ids of covered(table, chunk, Math.min(PAGE, definition.limits.batch))) {
-        const { taken, waiting } = await gather({ table, dispatch: ports.dispatch }, current, chunk, ids, reached.kind === 'connected', limits, by)
+        const { taken, waiting } = await gather(
+          { table, dispatch: ports.dispatch },
+          current,
+          chunk,
+          ids,
+          reached.kind === 'connected',
+          limits,
+          by,
+        )
         round.waiting += waiting
-        if (reached.kind === 'connected') await cut(chunk, current, reached.provider, reached.issuer, taken, lastAttempt, round, by)
+        if (reached.kind === 'connected')
+          await cut(chunk, current, reached.provider, reached.issuer, taken, lastAttempt, round, by)
       }
       if (reached.kind === 'connected') await issuers.served(chunk.issuer)
     } catch (error) {
@@ -109,13 +129,20 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
 
   async function postpone(chunk: Chunk, round: Round, by: Actor): Promise<Again> {
     const waits: number[] = []
-    if (round.spent || round.hint > 0) waits.push(backoffSeconds(chunk.attempts + 1, random.fraction(), limits.backoffSeconds, round.hint))
+    if (round.spent || round.hint > 0)
+      waits.push(backoffSeconds(chunk.attempts + 1, random.fraction(), limits.backoffSeconds, round.hint))
     if (round.waiting > 0) waits.push(WAIT_SECONDS)
     if (round.next !== undefined) waits.push(Math.max(1, Math.ceil(secondsUntil(round.next, by.at))))
     const seconds = waits.length === 0 ? WAIT_SECONDS : Math.min(...waits)
     // A short wait is the queue's; the sweeper comes after it, not beside it. A serial queue has no waits of its own.
     const dueAt = after(by.at, seconds < SHORT_WAIT_SECONDS && !definition.serial ? seconds + SHORT_WAIT_SECONDS : seconds)
-    const state: ChunkState = { step: stepOf(round.applied), applied: round.applied, dueAt, spends: round.spent, said: round.said }
+    const state: ChunkState = {
+      step: stepOf(round.applied),
+      applied: round.applied,
+      dueAt,
+      spends: round.spent,
+      said: round.said,
+    }
     await postponeChunk(table, chunk, state, by)
     return seconds
   }
@@ -132,14 +159,22 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     by: Actor,
   ): Promise<void> {
     const { applied } = round
-    const warrant: Warrant = { case: current.id, lane: current.lane, epoch: chunk.epoch ?? 0, fencedAt: current.fencedAt ?? current.openedAt }
+    const warrant: Warrant = {
+      case: current.id,
+      lane: current.lane,
+      epoch: chunk.epoch ?? 0,
+      fencedAt: current.fencedAt ?? current.openedAt,
+    }
     const writes: { lease: Lease; writes: Write[] }[] = []
     const final = (lease: Lease, outcome: Outcome) => {
       delete applied[lease.id]
       if (outcome.outcome === 'revoked' && lease.sharing === 'shared') shared.push(lease)
       const livesOn = outcome.livesUntil !== undefined && outcome.livesUntil > by.at ? outcome.livesUntil : by.at
       const keepUntil = after(livesOn, limits.retentionDays * 86400 + issuer.soakSeconds)
-      writes.push({ lease, writes: [finish(lease, current.id, outcome, ttl(keepUntil), after(by.at, limits.parkedRetrySeconds), by)] })
+      writes.push({
+        lease,
+        writes: [finish(lease, current.id, outcome, ttl(keepUntil), after(by.at, limits.parkedRetrySeconds), by)],
+      })
     }
     const shared: Lease[] = []
     const again = (lease: Lease, said: string, spends: boolean) => {
@@ -153,12 +188,25 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     }
 
     const uncut = taken.filter(({ lease }) => applied[lease.id] === undefined)
-    const { subjects, unusable } = await subjectsOf(module, uncut.map(({ lease }) => lease), ports.open)
+    const { subjects, unusable } = await subjectsOf(
+      module,
+      uncut.map(({ lease }) => lease),
+      ports.open,
+    )
     for (const { lease, said } of unusable) final(lease, parked(lease, said, by.at))
-    const credentials = await credentialsOf(table, uncut.filter(({ lease }) => lease.sharing === 'shared').map(({ lease }) => lease.fingerprint))
+    const credentials = await credentialsOf(
+      table,
+      uncut.filter(({ lease }) => lease.sharing === 'shared').map(({ lease }) => lease.fingerprint),
+    )
     const before = new Map(uncut.map(({ lease, unanswered }) => [lease.id, unanswered]))
     const answers: Answer[] =
-      subjects.length === 0 ? [] : await eachAnswered(subjects.map(({ subject }) => subject), (batch) => provider.revoke(batch, warrant), unclear)
+      subjects.length === 0
+        ? []
+        : await eachAnswered(
+            subjects.map(({ subject }) => subject),
+            (batch) => provider.revoke(batch, warrant),
+            unclear,
+          )
     for (const [index, { lease }] of subjects.entries()) {
       const answer = answers[index]
       if (answer === undefined) continue
@@ -167,19 +215,27 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       else if (settled.kind === 'applied') {
         const ready = definition.capabilities.verifies
         if (ready) applied[lease.id] = { outcome: settled.outcome, evidence: settled.evidence }
-        else final(lease, { outcome: settled.outcome, at: now(), evidence: { ...settled.evidence, verified: 'the issuer cannot be asked' } })
+        else
+          final(lease, {
+            outcome: settled.outcome,
+            at: now(),
+            evidence: { ...settled.evidence, verified: 'the issuer cannot be asked' },
+          })
       } else {
-        if (!settled.unanswered && lease.unanswered) writes.push({ lease, writes: [answered(lease, settled.said, by)] })
+        if (!settled.unanswered && lease.unanswered) writes.push({ lease, writes: [answered(lease, settled.said, at(by))] })
         if (settled.spends) round.hint = Math.max(round.hint, settled.afterSeconds ?? 0)
         else nextAt(after(now(), settled.afterSeconds ?? WAIT_SECONDS))
         again(lease, settled.said, settled.spends)
       }
     }
     await verify(provider, warrant, taken, round, final, again, nextAt)
-    const results = await writeGroups(table, writes.map((group) => group.writes))
+    const results = await writeGroups(
+      table,
+      writes.map((group) => group.writes),
+    )
     // A lease that was taken over meanwhile has its outcome from the case that took it: the next look copies it.
     for (const result of results) if (!result) round.waiting += 1
-    for (const lease of shared) await noteCut(table, lease, current.id, now(), by)
+    for (const lease of shared) await noteCut(table, lease, current.id, now(), at(by))
   }
 
   /** Asks the issuer whether it is really dead, not before its propagation time is over. */
@@ -204,7 +260,11 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     }
     if (due.length === 0) return
     const { subjects } = await subjectsOf(module, due, ports.open)
-    const answers: Liveness[] = await eachAnswered(subjects.map(({ subject }) => subject), (batch) => provider.verify(batch, warrant), unknowable)
+    const answers: Liveness[] = await eachAnswered(
+      subjects.map(({ subject }) => subject),
+      (batch) => provider.verify(batch, warrant),
+      unknowable,
+    )
     for (const [index, { lease }] of subjects.entries()) {
       const liveness = answers[index]
       const done = round.applied[lease.id]
@@ -224,7 +284,12 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     const counts = noOutcomes()
     let others = 0
     for await (const ids of covered(table, chunk, PAGE)) {
-      for (const lease of (await leasesOf(table, ids.map(({ id }) => id))).values()) {
+      for (const lease of (
+        await leasesOf(
+          table,
+          ids.map(({ id }) => id),
+        )
+      ).values()) {
         if (lease.claims[current.id] !== unitName(chunk)) continue
         const outcome = lease.outcomes[current.id]
         // Claimed, and not final after all: somebody else's write came in between.
@@ -232,8 +297,29 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
         else counts[outcome.outcome] += 1
       }
     }
-    if (others > 0) return postpone(chunk, { applied: { ...chunk.applied }, open: others, waiting: others, hint: 0, spent: false, next: undefined, said: 'not final yet' }, by)
-    await finishChunk(table, chunk, counts, {}, tidyAt(counts, issuer, by), ttl(after(by.at, (limits.retentionDays + 366) * 86400)), by)
+    if (others > 0)
+      return postpone(
+        chunk,
+        {
+          applied: { ...chunk.applied },
+          open: others,
+          waiting: others,
+          hint: 0,
+          spent: false,
+          next: undefined,
+          said: 'not final yet',
+        },
+        by,
+      )
+    await finishChunk(
+      table,
+      chunk,
+      counts,
+      {},
+      tidyAt(counts, issuer, by),
+      ttl(after(by.at, (limits.retentionDays + 366) * 86400)),
+      by,
+    )
     return undefined
   }
 

@@ -2,7 +2,8 @@ import type { WorkMessage } from '../contracts/message.ts'
 import type { ProviderModule } from '../providers/contract.ts'
 import { Postponed } from '../runtime/sqs-batch.ts'
 import { leverWorker } from './contain.ts'
-import { chunkWorker, SHORT_WAIT_SECONDS, type WorkPorts } from './work.ts'
+import type { WorkPorts } from './ports.ts'
+import { chunkWorker, SHORT_WAIT_SECONDS } from './work.ts'
 
 /** A message that waits is returned to its queue only so often: each return counts as a receive, and the table waits as well. */
 const MOST_RETURNS = 4
@@ -12,7 +13,8 @@ export function revokeWorker(module: ProviderModule, ports: WorkPorts) {
   const chunks = chunkWorker(module, ports)
   const contain = leverWorker(module, ports, chunks.issuers)
   return async (message: WorkMessage, delivery: { readonly receiveCount: number }): Promise<void> => {
-    const seconds = message.kind === 'contain' ? await contain(message.case, message.identity, message.issuer) : await chunks.work(message)
+    const seconds =
+      message.kind === 'contain' ? await contain(message.case, message.identity, message.issuer) : await chunks.work(message)
     if (seconds === undefined || module.definition.serial) return
     if (seconds < SHORT_WAIT_SECONDS && delivery.receiveCount < MOST_RETURNS) throw new Postponed(Math.floor(seconds))
   }

@@ -22,7 +22,8 @@ const requestHandler = (seconds: number) => ({
 /** The table's adapter retries by itself and must know of every failed try: see `store/dynamodb.ts`. */
 export const dynamoClient = () => new DynamoDBClient({ maxAttempts: 1, requestHandler: requestHandler(4) })
 
-export const sqsClient = () => new SQSClient({ maxAttempts: 3, requestHandler: requestHandler(4) })
+/** A queue's URL is its name, not an address: emulators write host names into it that nobody serves. */
+export const sqsClient = () => new SQSClient({ maxAttempts: 3, useQueueUrlAsEndpoint: false, requestHandler: requestHandler(4) })
 export const eventBridgeClient = () => new EventBridgeClient({ maxAttempts: 3, requestHandler: requestHandler(4) })
 export const kmsClient = () => new KMSClient({ maxAttempts: 3, requestHandler: requestHandler(4) })
 export const secretsManagerClient = () => new SecretsManagerClient({ maxAttempts: 3, requestHandler: requestHandler(4) })

@@ -9,6 +9,7 @@ import {
   amendment,
   caseItem,
   caseLever,
+  casePartition,
   chunkItem,
   DUE,
   eventItem,
@@ -76,7 +77,14 @@ const caseOfNew = (opened: NewCase, dueAt: string, by: Actor): Item => ({
 })
 
 const eventOf = (opened: NewCase, by: Actor): Write => ({
-  put: { ...eventItem(opened.event), kind: 'event', case: opened.id, source: opened.source, eventId: opened.eventId, by: actor(by) },
+  put: {
+    ...eventItem(opened.event),
+    kind: 'event',
+    case: opened.id,
+    source: opened.source,
+    eventId: opened.eventId,
+    by: actor(by),
+  },
   if: [['pk', 'absent']],
 })
 
@@ -92,7 +100,13 @@ export async function caseOfEvent(table: Table, event: string): Promise<string |
  *
  * @param dueAt when the sweeper looks after it, if nobody else does
  */
-export async function openCase(table: Table, opened: NewCase, dueAt: string, by: Actor, also: readonly (Write | Check)[] = []): Promise<boolean> {
+export async function openCase(
+  table: Table,
+  opened: NewCase,
+  dueAt: string,
+  by: Actor,
+  also: readonly (Write | Check)[] = [],
+): Promise<boolean> {
   const done = await table.transact([eventOf(opened, by), { put: caseOfNew(opened, dueAt, by), if: [['pk', 'absent']] }, ...also])
   return done.ok
 }
@@ -108,11 +122,7 @@ export async function noteOn(table: Table, running: Case, opened: NewCase, epoch
       update: caseItem(running.id),
       add: [['noted', 1]],
       set: [['by', actor({ ...by, case: running.id, trigger: running.type })]],
-      if: [
-        ['sealed', '=', false],
-        ['epoch', '=', epoch],
-        { or: RUNNING.map((state) => ['state', '=', state] as const) },
-      ],
+      if: [['sealed', '=', false], ['epoch', '=', epoch], { or: RUNNING.map((state) => ['state', '=', state] as const) }],
     },
   ])
   return done.ok
@@ -121,7 +131,14 @@ export async function noteOn(table: Table, running: Case, opened: NewCase, epoch
 export const RUNNING: readonly CaseState[] = ['opened', 'fenced', 'contained', 'revoking', 'verifying']
 
 /** Starts a scheduled case whose time has come, or a held one that is approved; `false` where it is in another state now. */
-export async function startCase(table: Table, id: string, from: 'scheduled' | 'held', dueAt: string, decision: Case['decisions'], by: Actor): Promise<boolean> {
+export async function startCase(
+  table: Table,
+  id: string,
+  from: 'scheduled' | 'held',
+  dueAt: string,
+  decision: Case['decisions'],
+  by: Actor,
+): Promise<boolean> {
   const done = await table.write({
     update: caseItem(id),
     set: [
@@ -155,7 +172,13 @@ export async function scheduleCase(table: Table, current: Case, decision: Case['
 }
 
 /** Cancelling works from scheduled or held alone: what was fenced cannot be called back. */
-export async function cancelCase(table: Table, id: string, decision: Case['decisions'], ttl: number, by: Actor): Promise<boolean> {
+export async function cancelCase(
+  table: Table,
+  id: string,
+  decision: Case['decisions'],
+  ttl: number,
+  by: Actor,
+): Promise<boolean> {
   const done = await table.write({
     update: caseItem(id),
     set: [
@@ -166,13 +189,26 @@ export async function cancelCase(table: Table, id: string, decision: Case['decis
       ['by', actor(by)],
     ],
     remove: ['duePk', 'dueAt', 'held'],
-    if: [{ or: [['state', '=', 'scheduled'], ['state', '=', 'held']] }],
+    if: [
+      {
+        or: [
+          ['state', '=', 'scheduled'],
+          ['state', '=', 'held'],
+        ],
+      },
+    ],
   })
   return done.ok
 }
 
 /** Stores the epoch that the case fences through, once, before it fences (protocol 5). */
-export async function openUnit(table: Table, current: Case, scope: ScopeRef, identity: Identity | undefined, by: Actor): Promise<Unit> {
+export async function openUnit(
+  table: Table,
+  current: Case,
+  scope: ScopeRef,
+  identity: Identity | undefined,
+  by: Actor,
+): Promise<Unit> {
   const key = unitItem(current.id, scope)
   const known = await read(table, 'unit', key)
   if (known !== undefined) return known
@@ -201,8 +237,29 @@ export async function openUnit(table: Table, current: Case, scope: ScopeRef, ide
   return other
 }
 
+/** The units of a case, page by page. */
+export async function unitsOf(
+  table: Table,
+  id: string,
+  after: string | undefined,
+  limit: number,
+): Promise<{ units: Unit[]; next?: string }> {
+  const page = await table.query({
+    pk: casePartition(id),
+    limit,
+    ...(after === undefined ? { prefix: 'UNIT#' } : { after, to: 'UNIT#~' }),
+  })
+  return { units: page.items.map((item) => as('unit', item)), ...(page.next === undefined ? {} : { next: page.next }) }
+}
+
 /** Marks a unit that ends here: an orphan that stays up, a protected identity with a case of its own, one that moved away. */
-export async function setUnitAside(table: Table, current: Case, unit: Unit, state: 'orphan' | 'split' | 'moved', by: Actor): Promise<void> {
+export async function setUnitAside(
+  table: Table,
+  current: Case,
+  unit: Unit,
+  state: 'orphan' | 'split' | 'moved',
+  by: Actor,
+): Promise<void> {
   await table.transact([
     {
       update: unitItem(current.id, unit.scope as ScopeRef),
@@ -270,7 +327,14 @@ export interface NewChunk {
   readonly because: Chunk['because']
 }
 
-export const newChunk = (caseId: string, progress: string, epoch: number | undefined, chunk: NewChunk, dueAt: string, by: Actor): Item => ({
+export const newChunk = (
+  caseId: string,
+  progress: string,
+  epoch: number | undefined,
+  chunk: NewChunk,
+  dueAt: string,
+  by: Actor,
+): Item => ({
   ...chunkItem(caseId, progress, chunk.name),
   kind: 'chunk',
   case: caseId,
@@ -316,7 +380,9 @@ export async function writeChunks(
         ['sealed', '=', false],
       ],
     },
-    ...chunks.map((chunk): Write => ({ put: newChunk(progress.case, name, progress.epoch, chunk, dueAt, by), if: [['pk', 'absent']] })),
+    ...chunks.map(
+      (chunk): Write => ({ put: newChunk(progress.case, name, progress.epoch, chunk, dueAt, by), if: [['pk', 'absent']] }),
+    ),
   ])
   return done.ok
 }
@@ -348,10 +414,7 @@ export async function sealCase(table: Table, id: string, by: Actor): Promise<voi
       ['by', actor(by)],
     ],
     remove: ['listed'],
-    if: [
-      ['sealed', '=', false],
-      { or: RUNNING.map((state) => ['state', '=', state] as const) },
-    ],
+    if: [['sealed', '=', false], { or: RUNNING.map((state) => ['state', '=', state] as const) }],
   })
 }
 
@@ -363,7 +426,14 @@ export async function listedUpTo(table: Table, id: string, cursor: string): Prom
 export async function openLever(
   table: Table,
   current: Case,
-  lever: { readonly identity: Identity; readonly issuer: string; readonly provider: string; readonly lever: unknown; readonly epoch: number; readonly fencedAt: string },
+  lever: {
+    readonly identity: Identity
+    readonly issuer: string
+    readonly provider: string
+    readonly lever: unknown
+    readonly epoch: number
+    readonly fencedAt: string
+  },
   dueAt: string,
   by: Actor,
 ): Promise<boolean> {
@@ -419,7 +489,14 @@ export async function endLever(table: Table, lever: Lever, state: 'done' | 'fail
   ])
 }
 
-export async function postponeLever(table: Table, lever: Lever, dueAt: string, said: string, spends: boolean, by: Actor): Promise<void> {
+export async function postponeLever(
+  table: Table,
+  lever: Lever,
+  dueAt: string,
+  said: string,
+  spends: boolean,
+  by: Actor,
+): Promise<void> {
   await table.write({
     update: caseLever(lever.case, lever.identityKey, lever.issuer),
     set: [
@@ -438,7 +515,14 @@ export type Handover = 'amended' | 'acknowledged' | 'over'
  * A lease that was never acknowledged, under a closed fence: it becomes `late` and gets the case's amendment in one
  * transaction, whether or not the case is closed (protocol 2). Repeating it changes nothing.
  */
-export async function amend(table: Table, lease: Lease, caseId: string, dueAt: string, by: Actor, because: Chunk['because'] = 'late'): Promise<Handover> {
+export async function amend(
+  table: Table,
+  lease: Lease,
+  caseId: string,
+  dueAt: string,
+  by: Actor,
+  because: Chunk['because'] = 'late',
+): Promise<Handover> {
   const put: Item = {
     ...amendment(caseId, lease.id),
     kind: 'amendment',

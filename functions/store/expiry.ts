@@ -25,7 +25,13 @@ export interface NewExpiry {
  *
  * @returns the names of the chunks that were written
  */
-export async function openExpiry(table: Table, expiry: NewExpiry, leases: readonly Lease[], dueAt: string, by: Actor): Promise<string[]> {
+export async function openExpiry(
+  table: Table,
+  expiry: NewExpiry,
+  leases: readonly Lease[],
+  dueAt: string,
+  by: Actor,
+): Promise<string[]> {
   const scope = `leases#${expiry.issuer}` as const
   await openCase(
     table,
@@ -49,7 +55,18 @@ export async function openExpiry(table: Table, expiry: NewExpiry, leases: readon
   await table.transact([
     { put: newProgress(expiry.id, scope, 0, undefined, false, 0, by), if: [['pk', 'absent']] },
     { update: caseItem(expiry.id), add: [[['scans', 'expected'], 1]], if: [['sealed', '=', false]] },
-    { put: { ...caseItem(expiry.id), sk: `UNIT#${scope}`, kind: 'unit', case: expiry.id, scope, state: 'listed', shards: [0], by: { ...by } } },
+    {
+      put: {
+        ...caseItem(expiry.id),
+        sk: `UNIT#${scope}`,
+        kind: 'unit',
+        case: expiry.id,
+        scope,
+        state: 'listed',
+        shards: [0],
+        by: { ...by },
+      },
+    },
   ])
   const written: string[] = []
   for (let start = 0; start < leases.length; start += CHUNK) {
@@ -60,7 +77,10 @@ export async function openExpiry(table: Table, expiry: NewExpiry, leases: readon
     const name = `${String(start / CHUNK + 1).padStart(6, '0')}.${first.id.slice(-26)}.${first.v}`
     const covers = { leases: batch.map(({ id, expiresAt }) => (expiry.cause === 'expiry' ? { id, expiresAt } : { id })) }
     const done = await table.transact([
-      { put: newChunk(expiry.id, `${scope}#0`, undefined, { name, issuer: expiry.issuer, covers, because: 'scan' }, dueAt, by), if: [['pk', 'absent']] },
+      {
+        put: newChunk(expiry.id, `${scope}#0`, undefined, { name, issuer: expiry.issuer, covers, because: 'scan' }, dueAt, by),
+        if: [['pk', 'absent']],
+      },
       { update: progressItem(expiry.id, `${scope}#0`), add: [['expected', 1]], if: [['sealed', '=', false]] },
       ...batch.map(
         (lease): Write => ({

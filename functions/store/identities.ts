@@ -77,7 +77,12 @@ async function fencesOfGroups(table: Table, groups: readonly string[]): Promise<
  * checks that both groups are open; an orphan may leave the fenced group of the owner who left, that is how it gets a
  * new one. Returns `undefined` where somebody else changed the identity meanwhile: try again.
  */
-export async function changeIdentity(table: Table, current: Identity, change: IdentityDeclaration, by: Actor): Promise<Joined | undefined> {
+export async function changeIdentity(
+  table: Table,
+  current: Identity,
+  change: IdentityDeclaration,
+  by: Actor,
+): Promise<Joined | undefined> {
   const owner = change.owner ?? current.owner
   const workload = change.workload ?? current.workload
   const before = groupsOf(current.owner, current.workload)
@@ -137,14 +142,6 @@ export async function joinLever(table: Table, lever: string, identity: Identity,
   return { ok: false, case: String(done.current?.pulledBy) }
 }
 
-/** The identities that hang on a lever, by key. */
-export async function leverHolders(table: Table, lever: string): Promise<Record<string, string>> {
-  const item = await table.get(leverItem(lever))
-  const holders = item?.identities
-  if (holders === null || typeof holders !== 'object') return {}
-  return Object.fromEntries(Object.entries(holders).map(([key, id]) => [key, String(id)]))
-}
-
 /** Marks a lever as pulled, only while one identity hangs on it (as protocol 8 demands of credentials). */
 export async function claimLever(table: Table, lever: string, caseId: string, by: Actor): Promise<boolean> {
   const done = await table.write({
@@ -159,7 +156,13 @@ export async function claimLever(table: Table, lever: string, caseId: string, by
 }
 
 /** Makes sure that the identity's set of issuers holds this one before a lease does (protocol 1). It only grows. */
-export async function growIssuers(table: Table, identity: Identity, issuer: string, grown: IssuerOfIdentity, by: Actor): Promise<void> {
+export async function growIssuers(
+  table: Table,
+  identity: Identity,
+  issuer: string,
+  grown: IssuerOfIdentity,
+  by: Actor,
+): Promise<void> {
   let current: Identity | undefined = identity
   for (let round = 0; current !== undefined && round < 20; round += 1) {
     const known = current.issuers[issuer]
@@ -191,7 +194,9 @@ export function plain(value: unknown): Value {
 /** Oldest fences are forgotten beyond this many; the newest ones are those that a registration must name. */
 const MOST_FENCES = 40
 
-export type FenceResult = { readonly fenced: true; readonly identity: Identity } | { readonly fenced: false; readonly identity: Identity | undefined }
+export type FenceResult =
+  | { readonly fenced: true; readonly identity: Identity }
+  | { readonly fenced: false; readonly identity: Identity | undefined }
 
 /**
  * Fences an identity through an epoch that the case stored before. Repeating it changes nothing. With `group`, only
@@ -259,13 +264,7 @@ export async function members(table: Table, group: string, after: string | undef
 }
 
 /** Lists an identity as orphaned: it stays up, and is revoked at the deadline unless somebody accepts it. */
-export async function orphan(
-  table: Table,
-  identity: Identity,
-  caseId: string,
-  deadline: string,
-  by: Actor,
-): Promise<void> {
+export async function orphan(table: Table, identity: Identity, caseId: string, deadline: string, by: Actor): Promise<void> {
   await table.write({
     update: identityItem(identity.key),
     set: [

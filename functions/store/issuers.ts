@@ -1,4 +1,5 @@
-import { DEFAULT_SOAK_SECONDS, type IssuerDeclaration } from '../contracts/issuer.ts'
+import type { IssuerDeclaration } from '../contracts/issuer.ts'
+import { DEFAULT_SOAK_SECONDS } from '../contracts/issuer.ts'
 import type { Actor, Breaker, Issuer } from '../domain/model.ts'
 import { actor, plain } from './identities.ts'
 import { as, read } from './items.ts'
@@ -39,14 +40,20 @@ export async function issuers(table: Table): Promise<Issuer[]> {
   const found: Issuer[] = []
   let cursor: string | undefined
   do {
-    const page = await table.index({ index: 'list', partition: LIST.issuer, limit: 100, ...(cursor === undefined ? {} : { cursor }) })
+    const page = await table.index({
+      index: 'list',
+      partition: LIST.issuer,
+      limit: 100,
+      ...(cursor === undefined ? {} : { cursor }),
+    })
     found.push(...page.items.map((item) => as('issuer', item)))
     cursor = page.cursor
   } while (cursor !== undefined)
   return found
 }
 
-export const breakerOf = (table: Table, issuer: string): Promise<Breaker | undefined> => read(table, 'breaker', breakerItem(issuer))
+export const breakerOf = (table: Table, issuer: string): Promise<Breaker | undefined> =>
+  read(table, 'breaker', breakerItem(issuer))
 
 /** Opens the breaker of an issuer until a moment; each further failure counts. */
 export async function openBreaker(

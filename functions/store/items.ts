@@ -28,7 +28,8 @@ export class ForeignItem extends Error {
  */
 export function as<Kind extends keyof Kinds>(kind: Kind, item: Item): Kinds[Kind] {
   const found = item.kind
-  if (found !== kind && !(kind === 'chunk' && found === 'amendment')) throw new ForeignItem(`expected ${kind}, found ${String(found)}`)
+  if (found !== kind && !(kind === 'chunk' && found === 'amendment'))
+    throw new ForeignItem(`expected ${kind}, found ${String(found)}`)
   const thing: unknown = item
   return thing as Kinds[Kind]
 }

@@ -1,6 +1,6 @@
-import { deploymentKey, identityKey, parentKey, parseLeaseId, SHARDS, shardOf, taskKey } from '../domain/keys.ts'
-import type { Chunk, WorkScope } from '../domain/model.ts'
 import type { ScopeRef } from '../contracts/scope.ts'
+import { deploymentKey, parentKey, parseLeaseId, SHARDS, shardOf, taskKey } from '../domain/keys.ts'
+import type { Chunk, WorkScope } from '../domain/model.ts'
 import type { ItemKey } from './table.ts'
 
 /** Where everything lies: the only place that writes key text. Every part is a hash or a narrow name, so `#` is never ambiguous. */
@@ -17,13 +17,19 @@ export const eventItem = (event: string): ItemKey => ({ pk: `EVENT#${event}`, sk
 export const casePartition = (id: string) => `CASE#${id}`
 export const caseItem = (id: string): ItemKey => ({ pk: casePartition(id), sk: 'CASE' })
 export const unitItem = (id: string, scope: ScopeRef): ItemKey => ({ pk: casePartition(id), sk: `UNIT#${scope}` })
-export const caseLever = (id: string, identity: string, issuer: string): ItemKey => ({ pk: casePartition(id), sk: `LEVER#${identity}#${issuer}` })
+export const caseLever = (id: string, identity: string, issuer: string): ItemKey => ({
+  pk: casePartition(id),
+  sk: `LEVER#${identity}#${issuer}`,
+})
 export const amendment = (id: string, lease: string): ItemKey => ({ pk: casePartition(id), sk: `AMEND#${lease}` })
 /** `<scope>#<shard>`, as messages name it. */
 export const progressName = (scope: ScopeRef, shard: number) => `${scope}#${shard}`
 export const progressPartition = (id: string, progress: string) => `CASE#${id}#${progress}`
 export const progressItem = (id: string, progress: string): ItemKey => ({ pk: progressPartition(id, progress), sk: 'PROGRESS' })
-export const chunkItem = (id: string, progress: string, chunk: string): ItemKey => ({ pk: progressPartition(id, progress), sk: `CHUNK#${chunk}` })
+export const chunkItem = (id: string, progress: string, chunk: string): ItemKey => ({
+  pk: progressPartition(id, progress),
+  sk: `CHUNK#${chunk}`,
+})
 export const issuerItem = (name: string): ItemKey => ({ pk: `ISSUER#${name}`, sk: 'ISSUER' })
 export const breakerItem = (name: string): ItemKey => ({ pk: `LIMIT#${name}`, sk: 'BREAKER' })
 
@@ -44,7 +50,6 @@ export function leaseOfSort(sk: string): { issuer: string; lease: string } {
   return { issuer, lease }
 }
 
-export const scopeOfIdentity = (uri: string): ScopeRef => `identity#${identityKey(uri)}`
 export const scopeOfTask = (namespace: string, id: string): ScopeRef => `task#${taskKey(namespace, id)}`
 export const scopeOfDeployment = (namespace: string, id: string): ScopeRef => `deployment#${deploymentKey(namespace, id)}`
 export const scopeOfCredential = (fingerprint: string): ScopeRef => `credential#${fingerprint}`
@@ -87,5 +92,11 @@ export const DUE = {
 } as const
 
 /** Partitions of the `list` index: what operators look through. */
-export const LIST = { case: 'CASE', parked: 'PARKED', orphan: 'ORPHAN', quarantine: 'QUARANTINE', issuer: 'ISSUER', tidy: 'TIDY' } as const
-
+export const LIST = {
+  case: 'CASE',
+  parked: 'PARKED',
+  orphan: 'ORPHAN',
+  quarantine: 'QUARANTINE',
+  issuer: 'ISSUER',
+  tidy: 'TIDY',
+} as const

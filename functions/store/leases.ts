@@ -20,7 +20,19 @@ import type { Item, Table, Update, Write } from './table.ts'
 
 export type NewLease = Omit<
   Lease,
-  'pk' | 'sk' | 'kind' | 'v' | 'by' | 'state' | 'acknowledged' | 'generation' | 'unanswered' | 'claims' | 'outcomes' | 'holder' | 'ended'
+  | 'pk'
+  | 'sk'
+  | 'kind'
+  | 'v'
+  | 'by'
+  | 'state'
+  | 'acknowledged'
+  | 'generation'
+  | 'unanswered'
+  | 'claims'
+  | 'outcomes'
+  | 'holder'
+  | 'ended'
 >
 
 export const leaseOf = (table: Table, id: string): Promise<Lease | undefined> => read(table, 'lease', leaseItem(id))
@@ -35,7 +47,9 @@ export async function leasesOf(table: Table, ids: readonly string[]): Promise<Ma
 export async function credentialsOf(table: Table, fingerprints: readonly string[]): Promise<Map<string, Credential>> {
   const unique = [...new Set(fingerprints)]
   const items = await table.getMany(unique.map(credentialItem))
-  return new Map(items.flatMap((item, index) => (item === undefined ? [] : [[unique[index] ?? '', as('credential', item)] as const])))
+  return new Map(
+    items.flatMap((item, index) => (item === undefined ? [] : [[unique[index] ?? '', as('credential', item)] as const])),
+  )
 }
 
 /** Pointers come first, so that whoever sees the lease can find it by every scope (protocol 1). */
@@ -93,8 +107,18 @@ export async function recordLease(table: Table, lease: NewLease, unheld: boolean
           set: [['by', actor(by)]],
           add: [['holders', 1]],
           if: [
-            { or: [['cutting', 'absent'], ['cutting', '=', false]] },
-            { or: [['exclusive', 'absent'], ['exclusive', '=', false]] },
+            {
+              or: [
+                ['cutting', 'absent'],
+                ['cutting', '=', false],
+              ],
+            },
+            {
+              or: [
+                ['exclusive', 'absent'],
+                ['exclusive', '=', false],
+              ],
+            },
           ],
         }
   const done = await table.transact([{ put: item, if: [['pk', 'absent']] }, ...(unheld ? [] : [holder])])
@@ -113,7 +137,10 @@ export interface Look {
 }
 
 /** Reads the fences of all scopes of a lease, strongly consistent: the second half of "write, then look". */
-export async function look(table: Table, lease: Pick<Lease, 'identityKey' | 'epoch' | 'fingerprint'> & Partial<Pick<Lease, 'task' | 'deployment' | 'parent'>>): Promise<Look> {
+export async function look(
+  table: Table,
+  lease: Pick<Lease, 'identityKey' | 'epoch' | 'fingerprint'> & Partial<Pick<Lease, 'task' | 'deployment' | 'parent'>>,
+): Promise<Look> {
   const scopes = scopesOf({
     fingerprint: lease.fingerprint,
     ...(lease.task === undefined ? {} : { task: lease.task }),
@@ -130,7 +157,8 @@ export async function look(table: Table, lease: Pick<Lease, 'identityKey' | 'epo
   const cases = new Set<string>()
   if (identity !== undefined && identity.fencedThrough >= lease.epoch)
     for (const [id, { epoch }] of Object.entries(identity.fences)) if (epoch >= lease.epoch) cases.add(id)
-  for (const item of fences) if (item !== undefined) for (const id of Object.keys((as('fence', item) as Fence).fences)) cases.add(id)
+  for (const item of fences)
+    if (item !== undefined) for (const id of Object.keys((as('fence', item) as Fence).fences)) cases.add(id)
   return { identity, parent, cases: [...cases] }
 }
 
@@ -172,7 +200,13 @@ export async function refuseIntent(table: Table, lease: Lease, ttl: number, by: 
 }
 
 /** A change of a live lease by its holder; `false` where it is not live any more. */
-export async function changeLive(table: Table, lease: Lease, change: Pick<Update, 'set' | 'remove'>, conditions: Update['if'], by: Actor): Promise<boolean> {
+export async function changeLive(
+  table: Table,
+  lease: Lease,
+  change: Pick<Update, 'set' | 'remove'>,
+  conditions: Update['if'],
+  by: Actor,
+): Promise<boolean> {
   const done = await table.write({
     update: leaseItem(lease.id),
     set: [...(change.set ?? []), ['by', actor(by)]],
@@ -183,7 +217,14 @@ export async function changeLive(table: Table, lease: Lease, change: Pick<Update
 }
 
 /** Gives a grant back: the credential has other holders and stays. */
-export function releaseOperations(lease: Lease, credential: Credential, asker: { readonly case: string; readonly unit: string }, outcome: Outcome, ttl: number, by: Actor): Write[] {
+export function releaseOperations(
+  lease: Lease,
+  credential: Credential,
+  asker: { readonly case: string; readonly unit: string },
+  outcome: Outcome,
+  ttl: number,
+  by: Actor,
+): Write[] {
   return [
     {
       update: leaseItem(lease.id),
@@ -308,7 +349,12 @@ export function finish(lease: Lease, caseId: string, outcome: Outcome, ttl: numb
 }
 
 /** What another case did to the lease is this case's outcome too. */
-export const copyOutcome = (lease: Lease, asker: { readonly case: string; readonly unit: string }, outcome: Outcome, by: Actor): Write => ({
+export const copyOutcome = (
+  lease: Lease,
+  asker: { readonly case: string; readonly unit: string },
+  outcome: Outcome,
+  by: Actor,
+): Write => ({
   update: leaseItem(lease.id),
   set: [
     [['outcomes', asker.case], plain(outcome)],
@@ -326,7 +372,10 @@ export async function markCutting(table: Table, fingerprint: string, by: Actor):
       ['cutting', true],
       ['by', actor(by)],
     ],
-    if: [['pk', 'exists'], ['cutting', '=', false]],
+    if: [
+      ['pk', 'exists'],
+      ['cutting', '=', false],
+    ],
   })
 }
 
@@ -338,7 +387,10 @@ export async function noteCut(table: Table, lease: Lease, caseId: string, at: st
       ['cut', { case: caseId, lease: lease.id, at }],
       ['by', actor(by)],
     ],
-    if: [['pk', 'exists'], ['cut', 'absent']],
+    if: [
+      ['pk', 'exists'],
+      ['cut', 'absent'],
+    ],
   })
 }
 
@@ -347,13 +399,17 @@ export const identityShards = (identity: string): string[] =>
   Array.from({ length: SHARDS.identity }, (_, shard) => shardPartition(`identity#${identity}`, shard))
 
 /** What is left to delete when a lease leaves the table: its pointers, and the item of a credential that only it held. */
-export function remains(lease: Pick<Lease, 'id' | 'issuer' | 'fingerprint' | 'sharing' | 'task' | 'deployment' | 'parent' | 'delegable'>): Write[] {
+export function remains(
+  lease: Pick<Lease, 'id' | 'issuer' | 'fingerprint' | 'sharing' | 'task' | 'deployment' | 'parent' | 'delegable'>,
+): Write[] {
   const pointers: Write[] = scopesOf({
     fingerprint: lease.fingerprint,
     ...(lease.task === undefined ? {} : { task: lease.task }),
     ...(lease.deployment === undefined ? {} : { deployment: lease.deployment }),
     ...(lease.parent === undefined ? {} : { parent: lease.parent }),
-  }).map((scope) => ({ delete: { pk: shardPartition(scope, shardOf(lease.id, shardsOf(scope))), sk: leaseSort(lease.issuer, lease.id) } }))
+  }).map((scope) => ({
+    delete: { pk: shardPartition(scope, shardOf(lease.id, shardsOf(scope))), sk: leaseSort(lease.issuer, lease.id) },
+  }))
   if (lease.sharing === 'exclusive') pointers.push({ delete: credentialItem(lease.fingerprint), if: [['lease', '=', lease.id]] })
   if (lease.delegable) pointers.push({ delete: fenceItem(`parent#${parentKey(lease.id)}`) })
   return pointers

@@ -2,10 +2,23 @@ import type { Evidence, OutcomeCounts } from '../contracts/outcome.ts'
 import type { ScopeRef } from '../contracts/scope.ts'
 import { parentKey } from '../domain/keys.ts'
 import type { Actor, Chunk, Lease } from '../domain/model.ts'
-import { type NewChunk, newChunk } from './cases.ts'
+import type { NewChunk } from './cases.ts'
+import { newChunk } from './cases.ts'
 import { actor, fence, plain } from './identities.ts'
 import { keyOf, read } from './items.ts'
-import { amendment, caseItem, chunkItem, DUE, fenceItem, issuerRange, LIST, leaseItem, leaseOfSort, shardPartition, shardsOf } from './keys.ts'
+import {
+  amendment,
+  caseItem,
+  chunkItem,
+  DUE,
+  fenceItem,
+  issuerRange,
+  LIST,
+  leaseItem,
+  leaseOfSort,
+  shardPartition,
+  shardsOf,
+} from './keys.ts'
 import type { ItemKey, Table, Update, Write, WriteResult } from './table.ts'
 
 /** Chunks and amendments: what a worker works on. */
@@ -23,7 +36,11 @@ export const progressNameOf = (chunk: Pick<Chunk, 'pk' | 'case'>): string => chu
 export const chunkNameOf = (chunk: Pick<Chunk, 'sk'>): string => chunk.sk.slice('CHUNK#'.length)
 
 /** The ids of the leases that a chunk covers as the table stands now, with the expiry that the sweeper saw. */
-export async function* covered(table: Table, chunk: Chunk, pageSize: number): AsyncGenerator<{ id: string; expirySeen?: string }[]> {
+export async function* covered(
+  table: Table,
+  chunk: Chunk,
+  pageSize: number,
+): AsyncGenerator<{ id: string; expirySeen?: string }[]> {
   const { covers } = chunk
   if ('leases' in covers) {
     for (let start = 0; start < covers.leases.length; start += pageSize)
@@ -87,10 +104,18 @@ export async function expand(
         amendments.push(...(await amendEach(table, chunk, pk, issuer, because, dueAt, by)))
         continue
       }
-      const added: NewChunk = { name: `${chunkNameOf(chunk).slice(0, 6)}.${because}.${scope}.${shard}.${issuer}`, issuer, covers: { pk, ...issuerRange(issuer) }, because }
+      const added: NewChunk = {
+        name: `${chunkNameOf(chunk).slice(0, 6)}.${because}.${scope}.${shard}.${issuer}`,
+        issuer,
+        covers: { pk, ...issuerRange(issuer) },
+        because,
+      }
       const progress = progressNameOf(chunk)
       await table.transact([
-        { put: newChunk(chunk.case, progress, because === 'child' ? undefined : chunk.epoch, added, dueAt, by), if: [['pk', 'absent']] },
+        {
+          put: newChunk(chunk.case, progress, because === 'child' ? undefined : chunk.epoch, added, dueAt, by),
+          if: [['pk', 'absent']],
+        },
         { update: progressOfChunk(chunk), add: [['expected', 1]] },
         { check: keyOf(chunk), if: [['state', '=', 'open']] },
       ])
@@ -100,11 +125,24 @@ export async function expand(
   return { chunks, amendments }
 }
 
-async function amendEach(table: Table, parent: Chunk, pk: string, issuer: string, because: 'child' | 'bystander', dueAt: string, by: Actor): Promise<string[]> {
+async function amendEach(
+  table: Table,
+  parent: Chunk,
+  pk: string,
+  issuer: string,
+  because: 'child' | 'bystander',
+  dueAt: string,
+  by: Actor,
+): Promise<string[]> {
   const amended: string[] = []
   let after: string | undefined
   do {
-    const page = await table.query({ pk, limit: 100, ...(after === undefined ? { from: issuerRange(issuer).from } : { after }), to: issuerRange(issuer).to })
+    const page = await table.query({
+      pk,
+      limit: 100,
+      ...(after === undefined ? { from: issuerRange(issuer).from } : { after }),
+      to: issuerRange(issuer).to,
+    })
     for (const item of page.items) {
       const { lease } = leaseOfSort(item.sk)
       await table.transact([
@@ -208,7 +246,14 @@ export async function finishChunk(
       ['applied', plain(applied)],
       ['step', tidyAt === undefined ? 'over' : 'tidy'],
       ['by', actor(by)],
-      ...(tidyAt === undefined ? ([['ttl', ttl]] as const) : ([['dueAt', tidyAt], ['duePk', DUE.chunk], ['tidyAt', tidyAt], ['attempts', 0]] as const)),
+      ...(tidyAt === undefined
+        ? ([['ttl', ttl]] as const)
+        : ([
+            ['dueAt', tidyAt],
+            ['duePk', DUE.chunk],
+            ['tidyAt', tidyAt],
+            ['attempts', 0],
+          ] as const)),
     ],
     remove: tidyAt === undefined ? ['duePk', 'dueAt'] : [],
     if: [['state', '=', 'open']],
@@ -221,13 +266,23 @@ export async function finishChunk(
       ? { update: caseItem(chunk.case), add: [[['amendments', 'done'], 1], ...add], set: [['by', actor(by)]] }
       : { update: progressOfChunk(chunk), add: [['done', 1], ...add], set: [['by', actor(by)]] }
   const bystanders = Object.values(counts).reduce((sum, count) => sum + count, 0)
-  const named: Update[] = chunk.because === 'bystander' && chunk.kind === 'chunk' && bystanders > 0 ? [{ update: caseItem(chunk.case), add: [['bystanders', bystanders]] }] : []
+  const named: Update[] =
+    chunk.because === 'bystander' && chunk.kind === 'chunk' && bystanders > 0
+      ? [{ update: caseItem(chunk.case), add: [['bystanders', bystanders]] }]
+      : []
   const done = await table.transact([ended, counted, ...named])
   return done.ok
 }
 
 /** The last step: what the cuts left behind is deleted, or shown to a person because it cannot be. */
-export async function finishTidy(table: Table, chunk: Chunk, said: string, shown: boolean, ttl: number, by: Actor): Promise<void> {
+export async function finishTidy(
+  table: Table,
+  chunk: Chunk,
+  said: string,
+  shown: boolean,
+  ttl: number,
+  by: Actor,
+): Promise<void> {
   await table.write({
     update: keyOf(chunk),
     set: [
@@ -235,7 +290,12 @@ export async function finishTidy(table: Table, chunk: Chunk, said: string, shown
       ['said', said],
       ['ttl', ttl],
       ['by', actor(by)],
-      ...(shown ? ([['listPk', LIST.tidy], ['listAt', by.at]] as const) : []),
+      ...(shown
+        ? ([
+            ['listPk', LIST.tidy],
+            ['listAt', by.at],
+          ] as const)
+        : []),
     ],
     remove: ['duePk', 'dueAt'],
     if: [['step', '=', 'tidy']],
@@ -267,7 +327,8 @@ export async function writeGroups(table: Table, groups: readonly (readonly Write
     for (const index of indexes) {
       const group = groups[index] ?? []
       const [only] = group
-      const done: Pick<WriteResult, 'ok'> = group.length === 1 && only !== undefined ? await table.write(only) : await table.transact(group)
+      const done: Pick<WriteResult, 'ok'> =
+        group.length === 1 && only !== undefined ? await table.write(only) : await table.transact(group)
       results[index] = done.ok
     }
   }

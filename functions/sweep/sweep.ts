@@ -46,7 +46,13 @@ export function sweeper(ports: SweepPorts) {
     let cursor: string | undefined
     let seen = 0
     do {
-      const page = await table.index({ index: 'due', partition, upTo: now(), limit: PAGE, ...(cursor === undefined ? {} : { cursor }) })
+      const page = await table.index({
+        index: 'due',
+        partition,
+        upTo: now(),
+        limit: PAGE,
+        ...(cursor === undefined ? {} : { cursor }),
+      })
       seen += page.items.length
       yield [...page.items]
       cursor = page.cursor
@@ -70,9 +76,11 @@ export function sweeper(ports: SweepPorts) {
   /** Repeats the steps that the stream drives, for a record that was lost: counting finished shards, closing. */
   async function repair(current: Case): Promise<void> {
     const by: Actor = { who: 'sweep', case: current.id, trigger: current.type, at: now() }
-    for (const progress of await openProgress(current)) if (progress.done === progress.expected) await completeProgress(table, progress, by)
+    for (const progress of await openProgress(current))
+      if (progress.done === progress.expected) await completeProgress(table, progress, by)
     const fresh = await caseOf(table, current.id)
-    if (fresh !== undefined && isFinished(fresh)) await closeCase(table, fresh, ttl(after(now(), (limits.retentionDays + 366) * 86400)), by)
+    if (fresh !== undefined && isFinished(fresh))
+      await closeCase(table, fresh, ttl(after(now(), (limits.retentionDays + 366) * 86400)), by)
   }
 
   /** The shards of a case that are not counted yet; unsealed ones are sent to be scanned on. */
@@ -80,16 +88,26 @@ export function sweeper(ports: SweepPorts) {
     const found = []
     let cursor: string | undefined
     do {
-      const page = await table.query({ pk: `CASE#${current.id}`, prefix: 'UNIT#', limit: PAGE, ...(cursor === undefined ? {} : { after: cursor }) })
+      const page = await table.query({
+        pk: `CASE#${current.id}`,
+        prefix: 'UNIT#',
+        limit: PAGE,
+        ...(cursor === undefined ? {} : { after: cursor }),
+      })
       for (const item of page.items) {
         const unit = as('unit', item)
-        const items = await table.getMany(unit.shards.map((shard) => ({ pk: `CASE#${current.id}#${unit.scope}#${shard}`, sk: 'PROGRESS' })))
+        const items = await table.getMany(
+          unit.shards.map((shard) => ({ pk: `CASE#${current.id}#${unit.scope}#${shard}`, sk: 'PROGRESS' })),
+        )
         for (const one of items) {
           if (one === undefined) continue
           const progress = as('progress', one)
           if (progress.complete) continue
           if (progress.sealed) found.push(progress)
-          else await dispatch.plan(current.lane, [{ v: 1, kind: 'scan', case: current.id, scope: progress.scope as never, shard: progress.shard }])
+          else
+            await dispatch.plan(current.lane, [
+              { v: 1, kind: 'scan', case: current.id, scope: progress.scope as never, shard: progress.shard },
+            ])
         }
       }
       cursor = page.next
@@ -100,7 +118,14 @@ export function sweeper(ports: SweepPorts) {
   const messageOf = (chunk: Chunk): WorkMessage =>
     chunk.kind === 'amendment'
       ? { v: 1, kind: 'amend', case: chunk.case, lease: chunk.sk.slice('AMEND#'.length), issuer: chunk.issuer }
-      : { v: 1, kind: 'chunk', case: chunk.case, progress: progressNameOf(chunk), chunk: chunkNameOf(chunk), issuer: chunk.issuer }
+      : {
+          v: 1,
+          kind: 'chunk',
+          case: chunk.case,
+          progress: progressNameOf(chunk),
+          chunk: chunkNameOf(chunk),
+          issuer: chunk.issuer,
+        }
 
   async function sweepChunks(): Promise<number> {
     let sent = 0
@@ -129,23 +154,39 @@ export function sweeper(ports: SweepPorts) {
         if (!(await pushDue(table, keyOf(lever), seen, after(now(), AGAIN_SECONDS)))) continue
         const current = await caseOf(table, lever.case)
         if (current === undefined) continue
-        await dispatch.work(current.lane, [{ v: 1, kind: 'contain', case: lever.case, identity: lever.identityKey, issuer: lever.issuer }])
+        await dispatch.work(current.lane, [
+          { v: 1, kind: 'contain', case: lever.case, identity: lever.identityKey, issuer: lever.issuer },
+        ])
         sent += 1
       }
     return sent
   }
 
   /** One case per issuer and tick: expired leases, or registrations that nobody finished (protocol 18). */
-  async function openTick(cause: 'expiry' | 'registration-deadline', issuer: string, leases: readonly Lease[], tick: string): Promise<number> {
+  async function openTick(
+    cause: 'expiry' | 'registration-deadline',
+    issuer: string,
+    leases: readonly Lease[],
+    tick: string,
+  ): Promise<number> {
     if (leases.length === 0) return 0
     const eventId = `${cause}/${issuer}/${tick}`
     const id = caseKey('rescind', eventId)
     const why = cause === 'expiry' ? 'the lease has expired' : 'the registration was never acknowledged'
     const by: Actor = { who: 'sweep', case: id, trigger: 'expired', why, at: now() }
     const { lane } = policyOf('expired', 'leases')
-    const chunks = await openExpiry(table, { id, event: key('event', 'rescind', eventId), eventId, issuer, cause, reason: why, lane }, leases, after(now(), AGAIN_SECONDS), by)
+    const chunks = await openExpiry(
+      table,
+      { id, event: key('event', 'rescind', eventId), eventId, issuer, cause, reason: why, lane },
+      leases,
+      after(now(), AGAIN_SECONDS),
+      by,
+    )
     await sealExpiry(table, id, issuer, by)
-    await dispatch.work(lane, chunks.map((chunk): WorkMessage => ({ v: 1, kind: 'chunk', case: id, progress: `leases#${issuer}#0`, chunk, issuer })))
+    await dispatch.work(
+      lane,
+      chunks.map((chunk): WorkMessage => ({ v: 1, kind: 'chunk', case: id, progress: `leases#${issuer}#0`, chunk, issuer })),
+    )
     return leases.length
   }
 
@@ -153,7 +194,8 @@ export function sweeper(ports: SweepPorts) {
     let found = 0
     for (const issuer of await issuers(table)) {
       const expired: Lease[] = []
-      for await (const items of due(DUE.expiry(issuer.name))) expired.push(...items.map((item) => as('lease', item)).filter((lease) => lease.state === 'live'))
+      for await (const items of due(DUE.expiry(issuer.name)))
+        expired.push(...items.map((item) => as('lease', item)).filter((lease) => lease.state === 'live'))
       found += await openTick('expiry', issuer.name, expired, tick)
     }
     return found
@@ -180,9 +222,17 @@ export function sweeper(ports: SweepPorts) {
         if (identity.orphan === undefined) continue
         const eventId = `orphan/${identity.key}/${identity.orphan.since}`
         const id = caseKey('rescind', eventId)
-        const by: Actor = { who: 'sweep', case: id, trigger: 'offboarding', why: 'nobody accepted the orphan before its deadline', at: now() }
+        const by: Actor = {
+          who: 'sweep',
+          case: id,
+          trigger: 'offboarding',
+          why: 'nobody accepted the orphan before its deadline',
+          at: now(),
+        }
         const { lane } = policyOf('offboarding', 'identity')
-        const held = identity.protected ? { state: 'held' as const, held: 'the identity is protected' } : { state: 'opened' as const }
+        const held = identity.protected
+          ? { state: 'held' as const, held: 'the identity is protected' }
+          : { state: 'opened' as const }
         const done = await openCase(
           table,
           {

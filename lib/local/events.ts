@@ -31,7 +31,8 @@ export interface Target {
   /** Sent instead of the event. */
   readonly input?: Json
   readonly group?: string
-  readonly deadLetters?: string
+  /** Where it goes that could not be delivered; `report`: in the envelope of Lambda's on-failure destination. */
+  readonly deadLetters?: { readonly arn: string; readonly report: boolean }
   readonly retries: number
 }
 
@@ -57,19 +58,23 @@ export function startDelivery(options: {
 
   async function attempt(target: Target, event: Json): Promise<void> {
     const payload = target.input ?? event
-    for (let tries = 0; ; tries++) {
+    let failure: unknown
+    let tries = 0
+    while (tries <= target.retries && !(tries > 0 && stopping.signal.aborted)) {
+      if (tries > 0) await sleep(options.pauseMilliseconds * tries, undefined, { signal: stopping.signal }).catch(() => undefined)
+      tries++
       try {
         if (target.arn.includes(':sqs:')) options.sqs.send(target.arn, JSON.stringify(payload), target.group)
         else await options.functions.invoke(target.arn, payload)
         return
       } catch (error) {
-        options.log(`${target.arn}: try ${tries + 1} failed: ${String(error)}`)
-        if (tries >= target.retries || stopping.signal.aborted) break
-        await sleep(options.pauseMilliseconds * (tries + 1), undefined, { signal: stopping.signal }).catch(() => undefined)
+        failure = error
+        options.log(`${target.arn}: try ${tries} failed: ${String(error)}`)
       }
     }
-    if (target.deadLetters === undefined) options.log(`${target.arn}: an event is lost: it has no dead-letter queue`)
-    else options.sqs.send(target.deadLetters, JSON.stringify(payload), target.group)
+    if (target.deadLetters === undefined) return options.log(`${target.arn}: an event is lost: it has no dead-letter queue`)
+    const { arn, report } = target.deadLetters
+    options.sqs.send(arn, JSON.stringify(report ? onFailure(target.arn, payload, failure, tries) : payload), target.group)
   }
 
   return {
@@ -87,6 +92,22 @@ export function startDelivery(options: {
   }
 }
 
+/** Lambda developer guide, "Capturing records of Lambda asynchronous invocations". */
+const onFailure = (arn: string, requestPayload: Json, failure: unknown, approximateInvokeCount: number): JsonObject => ({
+  version: '1.0',
+  timestamp: new Date().toISOString(),
+  requestContext: {
+    requestId: randomUUID(),
+    functionArn: `${arn}:$LATEST`,
+    condition: 'RetriesExhausted',
+    approximateInvokeCount,
+  },
+  requestPayload,
+  responseContext: { statusCode: 200, executedVersion: '$LATEST', functionError: 'Unhandled' },
+  responsePayload:
+    failure instanceof Error ? { errorType: failure.name, errorMessage: failure.message } : { errorMessage: String(failure) },
+})
+
 /** The target of a rule or a schedule, checked: what the adapter cannot do is refused by name. */
 export function readTarget(template: Template, functions: Functions, value: Json, where: string): Target {
   const target = objectOf(value, where)
@@ -102,7 +123,7 @@ export function readTarget(template: Template, functions: Functions, value: Json
   const group = isObject(target.SqsParameters) ? target.SqsParameters.MessageGroupId : undefined
   const own = isObject(target.DeadLetterConfig) ? target.DeadLetterConfig.Arn : undefined
   const policy = asynchronousPolicy(template, arn)
-  const deadLetters = policy.deadLetters ?? (typeof own === 'string' ? own : undefined)
+  const deadLetters = policy.deadLetters ?? (typeof own === 'string' ? { arn: own, report: false } : undefined)
   return {
     arn,
     retries: policy.retries,
@@ -113,23 +134,19 @@ export function readTarget(template: Template, functions: Functions, value: Json
 }
 
 /** How a function's asynchronous invocations are tried again, and where they go in the end. */
-function asynchronousPolicy(template: Template, arn: string): { retries: number; deadLetters?: string } {
+function asynchronousPolicy(template: Template, arn: string): Pick<Target, 'retries' | 'deadLetters'> {
   const resource = template.ofType('AWS::Lambda::Function').find((candidate) => template.attribute(candidate, 'Arn') === arn)
   if (resource === undefined) return { retries: 0 }
   const name = template.nameOf(resource)
   const config = template
     .ofType('AWS::Lambda::EventInvokeConfig')
     .find((candidate) => template.property(candidate, 'FunctionName') === name)
-  const onFailure = config === undefined ? undefined : template.property(config, 'DestinationConfig.OnFailure.Destination')
-  const deadLetters = onFailure ?? template.property(resource, 'DeadLetterConfig.TargetArn')
-  return {
-    retries: numberOf(
-      config === undefined ? undefined : template.property(config, 'MaximumRetryAttempts'),
-      `${name}: MaximumRetryAttempts`,
-      2,
-    ),
-    ...(typeof deadLetters === 'string' && { deadLetters }),
-  }
+  const given = config === undefined ? undefined : template.property(config, 'MaximumRetryAttempts')
+  const retries = numberOf(given, `${name}: MaximumRetryAttempts`, 2)
+  const destination = config === undefined ? undefined : template.property(config, 'DestinationConfig.OnFailure.Destination')
+  if (typeof destination === 'string') return { retries, deadLetters: { arn: destination, report: true } }
+  const queue = template.property(resource, 'DeadLetterConfig.TargetArn')
+  return { retries, ...(typeof queue === 'string' && { deadLetters: { arn: queue, report: false } }) }
 }
 
 export interface Events {

@@ -103,8 +103,8 @@ function readQueue({ template }: MappingsOptions, resource: Resource, common: Co
     ...common,
     queue: common.source.replace(/^.*:/, ''),
     batchSize: numberOf(template.property(resource, 'BatchSize'), `${name}: BatchSize`, 10),
-    // Lambda begins with five pollers; without a limit it would add more, which one process has no use for.
-    concurrency: numberOf(template.property(resource, 'ScalingConfig.MaximumConcurrency'), `${name}: MaximumConcurrency`, 5),
+    // Without a limit Lambda goes to 1,250; more than this makes one process no faster.
+    concurrency: numberOf(template.property(resource, 'ScalingConfig.MaximumConcurrency'), `${name}: MaximumConcurrency`, 10),
   }
 }
 

@@ -1,5 +1,6 @@
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { takeFolder } from './children.ts'
 import type { Dynamo, Positions } from './dynamodb.ts'
 import { ENDPOINT_VARIABLE, startDynamo } from './dynamodb.ts'
@@ -15,13 +16,15 @@ import type { Schedules } from './schedules.ts'
 import { startSchedules } from './schedules.ts'
 import type { Depth, Sqs } from './sqs.ts'
 import { startSqs } from './sqs.ts'
-import { loadStacks, openTemplate } from './template.ts'
+import { loadStacks, openTemplate, TemplateError } from './template.ts'
 
 export interface RuntimeOptions {
   /** Where state and logs go. */
   readonly folder: string
   /** The synthesised cloud assembly. */
   readonly cdkOut: string
+  /** Only this stack of it; all of them where absent. */
+  readonly stack?: string
   /** Port of the HTTP API: by default `RESCIND_PORT`, else any free one. */
   readonly port?: number
   /** Replaces the rate of every schedule, for demonstrations and tests. */
@@ -99,7 +102,8 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
   }
 
   try {
-    const stacks = loadStacks(resolve(options.cdkOut))
+    const stacks = loadStacks(resolve(options.cdkOut)).filter(({ name }) => options.stack === undefined || name === options.stack)
+    if (stacks.length === 0) throw new TemplateError('no-template', `${options.cdkOut} holds no stack ${options.stack ?? ''}`)
     const external = process.env[ENDPOINT_VARIABLE]
     await together([
       async () => {
@@ -121,7 +125,7 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
         parts.events = await startEvents({ region: REGION, account: ACCOUNT, log })
       },
       async () => {
-        parts.http = await startHttp({ port: options.port ?? Number(process.env.RESCIND_PORT || 0), log })
+        parts.http = await startHttp({ port: options.port ?? portFromEnvironment(), log })
       },
     ])
     const { dynamo, sqs, events, http } = parts
@@ -214,6 +218,13 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
   }
 }
 
+function portFromEnvironment(): number {
+  const text = process.env.RESCIND_PORT ?? '0'
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65535)
+    throw new RangeError(`RESCIND_PORT must be a port (0 takes any), not "${text}"`)
+  return Number(text)
+}
+
 interface Parts {
   readonly dynamo: Dynamo
   readonly sqs: Sqs
@@ -231,8 +242,9 @@ async function stopParts(parts: Partial<Parts>, log: (line: string) => void): Pr
   parts.schedules?.stop()
   await parts.http?.stop()
   const drained = Promise.all([parts.mappings?.stop(), parts.delivery?.stop()])
-  await Promise.race([drained, new Promise((resolve) => setTimeout(resolve, PATIENCE).unref())])
-  if (!(await (parts.functions?.drain(PATIENCE) ?? true))) log('stops although a function is still under way')
+  const until = performance.now() + PATIENCE
+  await Promise.race([drained, sleep(PATIENCE, undefined, { ref: false })])
+  if (!(await (parts.functions?.drain(until - performance.now()) ?? true))) log('stops although a function is still under way')
   parts.positions?.save()
   await parts.events?.stop()
   await parts.sqs?.stop()

@@ -1,5 +1,6 @@
-import { Duration } from 'aws-cdk-lib'
-import { CfnEventBusPolicy, EventBus, Match, Rule } from 'aws-cdk-lib/aws-events'
+import { Duration, Stack } from 'aws-cdk-lib'
+import type { CfnEventBus } from 'aws-cdk-lib/aws-events'
+import { EventBus, Match, Rule } from 'aws-cdk-lib/aws-events'
 import { LambdaFunction } from 'aws-cdk-lib/aws-events-targets'
 import type { Role } from 'aws-cdk-lib/aws-iam'
 import { AccountPrincipal, AnyPrincipal, Effect, PolicyStatement } from 'aws-cdk-lib/aws-iam'
@@ -38,11 +39,11 @@ export class IntakeBus extends Construct {
         ? []
         : [{ source: busSource, principals: busPrincipals ?? [], types: triggers.map((trigger) => `${TYPE_PREFIX}${trigger}`) }],
     )
-    attach(this.bus, this.#statements())
+    govern(this.bus, this.#statements(busArn(this, `${prefix}-intake`)))
   }
 
-  *#statements(): Generator<PolicyStatement> {
-    const put = { actions: ['events:PutEvents'], resources: [this.bus.eventBusArn] }
+  *#statements(arn: string): Generator<PolicyStatement> {
+    const put = { actions: ['events:PutEvents'], resources: [arn] }
     for (const [index, { source, principals, types }] of this.#senders.entries()) {
       yield new PolicyStatement({
         ...put,
@@ -108,41 +109,38 @@ export class IntakeBus extends Construct {
 /** Where completion events go. No rule of ours listens here, so an answer is never taken for a trigger. */
 export class OutcomeBus extends Construct {
   readonly bus: EventBus
+  readonly #name: string
 
   constructor(scope: Construct, id: string, { prefix }: { readonly prefix: string }) {
     super(scope, id)
-    this.bus = new EventBus(this, 'Bus', { eventBusName: `${prefix}-outcome`, description: 'Completion events of Rescind' })
+    this.#name = `${prefix}-outcome`
+    this.bus = new EventBus(this, 'Bus', { eventBusName: this.#name, description: 'Completion events of Rescind' })
   }
 
   /** The one function that may speak here; who listens must be able to believe what he hears. */
   allowAnnouncing(role: Role): void {
     allow(role, { actions: ['events:PutEvents'], resources: [this.bus.eventBusArn] })
-    attach(this.bus, [
+    govern(this.bus, [
       new PolicyStatement({
         sid: 'OnlyRescind',
         effect: Effect.DENY,
         principals: [new AnyPrincipal()],
         actions: ['events:PutEvents'],
-        resources: [this.bus.eventBusArn],
+        resources: [busArn(this, this.#name)],
         conditions: { ArnNotEquals: { 'aws:PrincipalArn': role.roleArn } },
       }),
     ])
   }
 }
 
-/** One resource per statement, one after the other: a bus refuses two changes of its policy at once. */
-function attach(bus: EventBus, statements: Iterable<PolicyStatement>): void {
-  let previous: CfnEventBusPolicy | undefined
-  for (const statement of statements) {
-    const statementId = statement.sid ?? ''
-    const policy = new CfnEventBusPolicy(bus, `Policy${statementId}`, {
-      eventBusName: bus.eventBusName,
-      statementId,
-      statement: statement.toJSON(),
-    })
-    if (previous !== undefined) policy.addResourceDependency(previous)
-    previous = policy
-  }
+/** The bus's own property, not `AWS::Events::EventBusPolicy`: one document, so there is no moment at which only half of it holds. */
+function govern(bus: EventBus, statements: Iterable<PolicyStatement>): void {
+  const resource = bus.node.defaultChild as CfnEventBus
+  resource.policy = { Version: '2012-10-17', Statement: [...statements].map((statement) => statement.toJSON()) }
 }
+
+/** By name, because a bus cannot refer to itself. */
+const busArn = (scope: Construct, name: string) =>
+  Stack.of(scope).formatArn({ service: 'events', resource: 'event-bus', resourceName: name })
 
 const accountsOf = (arns: readonly string[]) => [...new Set(arns.map((arn) => arn.split(':')[4] ?? ''))]

@@ -76,17 +76,26 @@ export function feedFromStream(
   return dead
 }
 
-/** What the closing of a case depends on: the case itself, its units, their progress, and what came late. Chunks do not. */
+/**
+ * What moves cases on: the case itself, its progress, a chunk that waits for its proof of death; and a lease that
+ * retention removed, whose pointers go with it.
+ */
 export const CLOSING_ITEMS = [
   {
     eventName: FilterRule.or('INSERT', 'MODIFY'),
+    dynamodb: { NewImage: { kind: { S: FilterRule.or('case', 'progress') } } },
+  },
+  {
+    eventName: FilterRule.isEqual('MODIFY'),
     dynamodb: {
-      Keys: {
-        pk: { S: FilterRule.beginsWith('CASE#') },
-        sk: { S: ['CASE', 'PROGRESS', { prefix: 'UNIT#' }, { prefix: 'AMEND#' }] },
+      NewImage: {
+        kind: { S: FilterRule.isEqual('chunk') },
+        step: { S: FilterRule.isEqual('verify') },
+        state: { S: FilterRule.isEqual('open') },
       },
     },
   },
+  { eventName: FilterRule.isEqual('REMOVE'), dynamodb: { OldImage: { kind: { S: FilterRule.isEqual('lease') } } } },
 ]
 
 /** Once a minute. A tick that fails is not repeated: the next one does its work. */

@@ -141,8 +141,11 @@ export class RescindStack extends Stack {
     }
 
     // Who writes and reads what is proven, and who tells.
-    storage.allowAuditIndex(prove.role, ['dynamodb:PutItem'])
+    // `BatchWriteItem` could delete from the index; the index can be made anew from the archive, where nothing can be deleted.
+    storage.allowAuditIndex(prove.role, ['dynamodb:PutItem', 'dynamodb:BatchWriteItem'])
     storage.allowSegments(prove.role, 's3:PutObject')
+    // A segment that is there already is compared with what was to be written.
+    storage.allowSegments(prove.role, 's3:GetObject')
     storage.allowAuditIndex(operate.role, ['dynamodb:GetItem', 'dynamodb:BatchGetItem', 'dynamodb:Query'])
     storage.allowSegments(operate.role, 's3:GetObject')
     for (const each of [prove, operate]) {

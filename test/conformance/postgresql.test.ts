@@ -5,11 +5,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { IssuerRefused, IssuerUnavailable, type Provider } from '../../functions/providers/contract.ts'
+import type { Provider } from '../../functions/providers/contract.ts'
+import { IssuerRefused, IssuerUnavailable } from '../../functions/providers/contract.ts'
 import type { Lever, Settings, Target } from '../../functions/providers/postgresql/definition.ts'
 import { provider as module } from '../../functions/providers/postgresql/provider.ts'
-import { type LocalPostgres, startPostgres } from '../../lib/local/issuers/postgres.ts'
-import { type Credential, conformance, expectNoSecret, type Harness, type MintOptions, rejection, startGate, tools, WARRANT } from './suite.ts'
+import type { LocalPostgres } from '../../lib/local/issuers/postgres.ts'
+import { startPostgres } from '../../lib/local/issuers/postgres.ts'
+import type { Credential, Harness, MintOptions } from './suite.ts'
+import { conformance, expectNoSecret, rejection, startGate, tools, WARRANT } from './suite.ts'
 
 type Admin = LocalPostgres['admin']
 
@@ -141,7 +144,6 @@ class World {
       database,
       system,
       tls: { mode: 'disable' },
-      soakSeconds: 0,
       connectTimeoutMilliseconds: 1000,
       statementTimeoutMilliseconds: 2000,
       ...overrides,
@@ -161,7 +163,6 @@ async function harness(asLesser: boolean): Promise<Harness<Target, never, Lever,
     await elsewhere.query(`ALTER ROLE ${admin.user} PASSWORD '${admin.password}'`)
   }
   return {
-    module,
     issuer: { name: 'db', settings: world.settings({ port: gate.port }) },
     adminSecret: JSON.stringify(admin),
     wrongSecret: JSON.stringify({ user: admin.user, password: 'wrong-password-0123456789' }),
@@ -193,8 +194,8 @@ async function harness(asLesser: boolean): Promise<Harness<Target, never, Lever,
   }
 }
 
-conformance('postgresql, the admin is a superuser', () => harness(false))
-conformance('postgresql, the admin is none', () => harness(true))
+conformance(module, 'postgresql, the admin is a superuser', () => harness(false), ['poison', 'replace'])
+conformance(module, 'postgresql, the admin is none', () => harness(true), ['poison', 'replace'])
 
 describe('postgresql alone', () => {
   let world: World
@@ -247,8 +248,12 @@ describe('postgresql alone', () => {
     await root.query(`DROP ROLE ${subject.target.role}`)
     expect(await session?.alive()).toBe(true)
     expect(await provider.verify([subject], WARRANT)).toMatchObject([{ status: 'alive' }])
-    expect(await provider.verify([{ lease: 'x', target: { role: subject.target.role } }], WARRANT)).toMatchObject([{ status: 'unknown' }])
-    expect(await provider.revoke([subject], WARRANT)).toMatchObject([{ status: 'revoked', said: expect.stringContaining('1 session') }])
+    expect(await provider.verify([{ lease: 'x', target: { role: subject.target.role } }], WARRANT)).toMatchObject([
+      { status: 'unknown' },
+    ])
+    expect(await provider.revoke([subject], WARRANT)).toMatchObject([
+      { status: 'revoked', said: expect.stringContaining('1 session') },
+    ])
     expect(await session?.alive()).toBe(false)
     expect(await provider.verify([subject], WARRANT)).toMatchObject([{ status: 'dead' }])
   })
@@ -306,7 +311,9 @@ describe('postgresql alone', () => {
     const provider = await connect()
     const { subject, works } = await world.mint(root)
     await root.query(`ALTER ROLE ${subject.target.role} NOLOGIN`)
-    expect(await provider.revoke([subject], WARRANT)).toMatchObject([{ status: 'revoked', said: 'already NOLOGIN, no session left' }])
+    expect(await provider.revoke([subject], WARRANT)).toMatchObject([
+      { status: 'revoked', said: 'already NOLOGIN, no session left' },
+    ])
     expect(await provider.restore?.([subject], WARRANT)).toMatchObject([{ status: 'irrevocable' }])
     expect(await works()).toBe(false)
   })
@@ -409,7 +416,10 @@ describe('postgresql alone', () => {
       const [first, second] = [await owner(!asLesser), await owner(!asLesser)]
       await provider.revoke([first.subject, second.subject], WARRANT)
       const answers = (await provider.tidy?.([first.subject, second.subject], WARRANT)) ?? []
-      expect(answers).toMatchObject([{ status: 'revoked', said: 'role deleted, 4 objects handed to the heir' }, { status: 'revoked' }])
+      expect(answers).toMatchObject([
+        { status: 'revoked', said: 'role deleted, 4 objects handed to the heir' },
+        { status: 'revoked' },
+      ])
       for (const { subject } of [first, second]) {
         expect(await world.oid(root, subject.target.role)).toBe('')
         for (const database of names.databases) {

@@ -1,7 +1,16 @@
-import { createServer, connect as dial, type Server, type Socket } from 'node:net'
+import type { Server, Socket } from 'node:net'
+import { createServer, connect as dial } from 'node:net'
 import { inspect } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import type { Answer, IssuerHandle, Provider, ProviderModule, Subject, Tools, Warrant } from '../../functions/providers/contract.ts'
+import type {
+  Answer,
+  IssuerHandle,
+  Provider,
+  ProviderModule,
+  Subject,
+  Tools,
+  Warrant,
+} from '../../functions/providers/contract.ts'
 import { IssuerRefused, IssuerUnavailable } from '../../functions/providers/contract.ts'
 
 /**
@@ -10,7 +19,6 @@ import { IssuerRefused, IssuerUnavailable } from '../../functions/providers/cont
  * what a definition claims (`containment: 'identity'`, `restores`, `choosesName`, `tidies`) must be in the harness.
  */
 export interface Harness<Target, Secret, Lever, Settings> {
-  readonly module: ProviderModule<Target, Secret, Lever, Settings>
   /** Reaches the issuer through `faults`. Time-outs of half a second, so that a hang is noticed soon. */
   readonly issuer: IssuerHandle<Settings>
   readonly adminSecret: string
@@ -89,15 +97,19 @@ export function expectNoSecret(value: unknown, secrets: readonly string[]): void
   }
 }
 
+/** `extras`: what the harness offers beyond what the definition claims. */
 export function conformance<Target, Secret, Lever, Settings>(
+  module: ProviderModule<Target, Secret, Lever, Settings>,
   title: string,
   start: () => Promise<Harness<Target, Secret, Lever, Settings>>,
+  extras: readonly ('poison' | 'replace')[] = [],
 ): void {
+  const { capabilities, limits } = module.definition
   describe(title, () => {
     let harness: Harness<Target, Secret, Lever, Settings>
     const opened: { close(): Promise<void> }[] = []
     const connect = async (secret = harness.adminSecret): Promise<Provider<Target, Secret, Lever>> => {
-      const provider = await harness.module.connect(harness.issuer, tools(secret))
+      const provider = await module.connect(harness.issuer, tools(secret))
       opened.push(provider)
       return provider
     }
@@ -105,6 +117,11 @@ export function conformance<Target, Secret, Lever, Settings>(
       const session = await credential.open?.()
       if (session !== undefined) opened.push(session)
       return session
+    }
+
+    /** A test that concerns only some providers; it is not listed as skipped for the others. */
+    const when = (concerned: boolean, name: string, test: () => Promise<void>) => {
+      if (concerned) it(name, test)
     }
 
     beforeAll(async () => {
@@ -119,7 +136,7 @@ export function conformance<Target, Secret, Lever, Settings>(
     })
 
     it('takes its own settings and targets', async () => {
-      const { definition } = harness.module
+      const { definition } = module
       expect(definition.settings.safeParse(harness.issuer.settings).success).toBe(true)
       const { subject } = await harness.mint()
       expect(definition.target.safeParse(subject.target).success).toBe(true)
@@ -129,7 +146,6 @@ export function conformance<Target, Secret, Lever, Settings>(
     })
 
     it('has what it claims', async () => {
-      const { capabilities } = harness.module.definition
       const provider = await connect()
       expect(provider.restore !== undefined).toBe(capabilities.restores)
       expect(provider.tidy !== undefined).toBe(capabilities.tidies)
@@ -163,7 +179,10 @@ export function conformance<Target, Secret, Lever, Settings>(
       const { subject } = await harness.mint()
       await provider.revoke([subject], WARRANT)
       expect(await provider.revoke([subject], WARRANT)).toMatchObject([{ status: harness.repeated }])
-      expect(await provider.revoke([subject, subject], WARRANT)).toMatchObject([{ status: harness.repeated }, { status: harness.repeated }])
+      expect(await provider.revoke([subject, subject], WARRANT)).toMatchObject([
+        { status: harness.repeated },
+        { status: harness.repeated },
+      ])
     })
 
     it('tells what never existed', async () => {
@@ -175,14 +194,12 @@ export function conformance<Target, Secret, Lever, Settings>(
 
     it('cuts a full batch, and answers for each lease in order', async () => {
       const provider = await connect()
-      const credentials = await Promise.all(Array.from({ length: harness.module.definition.limits.batch - 1 }, () => harness.mint()))
+      const credentials = await Promise.all(Array.from({ length: limits.batch - 1 }, () => harness.mint()))
       const never = harness.neverExisted()
       const subjects = credentials.map(({ subject }) => subject)
       const answers = await provider.revoke([...subjects.slice(0, 3), never.subject, ...subjects.slice(3)], WARRANT)
-      expect(answers.map(({ status }) => status)).toEqual(
-        answers.map((_, index) => (index === 3 ? never.status : 'revoked')),
-      )
-      expect(answers).toHaveLength(harness.module.definition.limits.batch)
+      expect(answers.map(({ status }) => status)).toEqual(answers.map((_, index) => (index === 3 ? never.status : 'revoked')))
+      expect(answers).toHaveLength(limits.batch)
       expect(await Promise.all(credentials.map((credential) => credential.works()))).not.toContain(true)
     })
 
@@ -192,8 +209,8 @@ export function conformance<Target, Secret, Lever, Settings>(
       expect(await provider.verify([], WARRANT)).toEqual([])
     })
 
-    it('lets a poisoned lease harm no other', async (context) => {
-      if (harness.poison === undefined) return context.skip()
+    when(extras.includes('poison'), 'lets a poisoned lease harm no other', async () => {
+      if (harness.poison === undefined) throw new Error('the harness lacks poison')
       const provider = await connect()
       const { subject, status } = await harness.poison()
       const [first, last] = [await harness.mint(), await harness.mint()]
@@ -202,8 +219,8 @@ export function conformance<Target, Secret, Lever, Settings>(
       expect([await first.works(), await last.works()]).toEqual([false, false])
     })
 
-    it('leaves a namesake alone', async (context) => {
-      if (harness.replace === undefined) return context.skip()
+    when(extras.includes('replace'), 'leaves a namesake alone', async () => {
+      if (harness.replace === undefined) throw new Error('the harness lacks replace')
       const provider = await connect()
       const old = await harness.mint()
       const namesake = await harness.replace(old)
@@ -214,14 +231,17 @@ export function conformance<Target, Secret, Lever, Settings>(
       if (session !== undefined) expect(await session.alive()).toBe(true)
     })
 
-    it('cuts hostile names, and nothing else', async (context) => {
-      if (harness.hostileNames === undefined) return context.skip()
+    when(capabilities.choosesName, 'cuts hostile names, and nothing else', async () => {
+      if (harness.hostileNames === undefined) throw new Error('the harness lacks hostile names')
       const provider = await connect()
       const plain = await harness.mint()
       const hostile: Credential<Target, Secret>[] = []
       for (const name of harness.hostileNames) hostile.push(await harness.mint({ name }))
       expect(await Promise.all(hostile.map((credential) => credential.works()))).not.toContain(false)
-      const answers = await provider.revoke(hostile.map(({ subject }) => subject), WARRANT)
+      const answers = await provider.revoke(
+        hostile.map(({ subject }) => subject),
+        WARRANT,
+      )
       expect(answers.map(({ status }) => status)).toEqual(hostile.map(() => 'revoked'))
       expect(await Promise.all(hostile.map((credential) => credential.works()))).not.toContain(true)
       expect(await plain.works()).toBe(true)
@@ -243,30 +263,34 @@ export function conformance<Target, Secret, Lever, Settings>(
       expect((await one.verify(subjects, WARRANT)).map(({ status }) => status)).toEqual(subjects.map(() => 'dead'))
     })
 
-    it('contains all of an identity and nobody else, and releases what it contained', async (context) => {
-      if (harness.lever === undefined) return context.skip()
-      const provider = await connect()
-      const [lever, otherLever] = [await harness.lever(), await harness.lever()]
-      const own = await Promise.all([harness.mint({ lever }), harness.mint({ lever }), harness.mint({ lever })])
-      const others = await Promise.all([harness.mint({ lever: otherLever }), harness.mint()])
-      const sessions = await Promise.all(own.map(open))
-      const revoked = own[0]
-      await provider.revoke([revoked.subject], WARRANT)
+    when(
+      capabilities.containment === 'identity',
+      'contains all of an identity and nobody else, and releases what it contained',
+      async () => {
+        if (harness.lever === undefined) throw new Error('the harness lacks a lever')
+        const provider = await connect()
+        const [lever, otherLever] = [await harness.lever(), await harness.lever()]
+        const own = await Promise.all([harness.mint({ lever }), harness.mint({ lever }), harness.mint({ lever })])
+        const others = await Promise.all([harness.mint({ lever: otherLever }), harness.mint()])
+        const sessions = await Promise.all(own.map(open))
+        const revoked = own[0]
+        await provider.revoke([revoked.subject], WARRANT)
 
-      expect(await provider.contain?.(lever, WARRANT)).toMatchObject({ status: 'done' })
-      expect(await provider.contain?.(lever, WARRANT)).toMatchObject({ status: 'done' })
+        expect(await provider.contain?.(lever, WARRANT)).toMatchObject({ status: 'done' })
+        expect(await provider.contain?.(lever, WARRANT)).toMatchObject({ status: 'done' })
 
-      expect(await Promise.all(own.map((credential) => credential.works()))).toEqual([false, false, false])
-      for (const session of sessions) if (session !== undefined) expect(await session.alive()).toBe(false)
-      expect(await Promise.all(others.map((credential) => credential.works()))).toEqual([true, true])
+        expect(await Promise.all(own.map((credential) => credential.works()))).toEqual([false, false, false])
+        for (const session of sessions) if (session !== undefined) expect(await session.alive()).toBe(false)
+        expect(await Promise.all(others.map((credential) => credential.works()))).toEqual([true, true])
 
-      expect(await provider.release?.(lever, WARRANT)).toMatchObject({ status: 'done' })
-      expect(await provider.release?.(lever, WARRANT)).toMatchObject({ status: 'done' })
-      expect(await Promise.all(own.map((credential) => credential.works()))).toEqual([false, true, true])
-    })
+        expect(await provider.release?.(lever, WARRANT)).toMatchObject({ status: 'done' })
+        expect(await provider.release?.(lever, WARRANT)).toMatchObject({ status: 'done' })
+        expect(await Promise.all(own.map((credential) => credential.works()))).toEqual([false, true, true])
+      },
+    )
 
-    it('revokes for good what was contained before', async (context) => {
-      if (harness.lever === undefined) return context.skip()
+    when(capabilities.containment === 'identity', 'revokes for good what was contained before', async () => {
+      if (harness.lever === undefined) throw new Error('the harness lacks a lever')
       const provider = await connect()
       const lever = await harness.lever()
       const [cut, kept] = [await harness.mint({ lever }), await harness.mint({ lever })]
@@ -276,35 +300,36 @@ export function conformance<Target, Secret, Lever, Settings>(
       expect([await cut.works(), await kept.works()]).toEqual([false, true])
     })
 
-    it('does not call it contained where there was nothing to pull', async (context) => {
-      if (harness.lever === undefined) return context.skip()
+    when(capabilities.containment === 'identity', 'does not call it contained where there was nothing to pull', async () => {
+      if (harness.lever === undefined) throw new Error('the harness lacks a lever')
       const provider = await connect()
       const lever = await harness.lever()
       expect(await provider.contain?.(lever, WARRANT)).toMatchObject({ status: 'done' })
       expect(await provider.release?.(lever, WARRANT)).toMatchObject({ status: 'done' })
     })
 
-    it('restores what it revoked: the same credential works again', async (context) => {
+    when(capabilities.restores, 'restores what it revoked: the same credential works again', async () => {
       const provider = await connect()
-      if (provider.restore === undefined) return context.skip()
       const [wanted, other] = [await harness.mint(), await harness.mint()]
       await provider.revoke([wanted.subject, other.subject], WARRANT)
-      await provider.restore([wanted.subject], WARRANT)
+      await provider.restore?.([wanted.subject], WARRANT)
       expect([await wanted.works(), await other.works()]).toEqual([true, false])
-      expect(await provider.verify([wanted.subject, other.subject], WARRANT)).toMatchObject([{ status: 'alive' }, { status: 'dead' }])
-      await provider.restore([wanted.subject], WARRANT)
+      expect(await provider.verify([wanted.subject, other.subject], WARRANT)).toMatchObject([
+        { status: 'alive' },
+        { status: 'dead' },
+      ])
+      await provider.restore?.([wanted.subject], WARRANT)
       expect(await wanted.works()).toBe(true)
     })
 
-    it('tidies what is cut, and nothing that is not', async (context) => {
+    when(capabilities.tidies, 'tidies what is cut, and nothing that is not', async () => {
       const provider = await connect()
-      if (provider.tidy === undefined) return context.skip()
       const [cut, live] = [await harness.mint(), await harness.mint()]
       await provider.revoke([cut.subject], WARRANT)
-      const answers = await provider.tidy([cut.subject, live.subject], WARRANT)
-      expect(answers.map(({ status }) => status)).toEqual(['revoked', 'irrevocable'])
+      const answers = await provider.tidy?.([cut.subject, live.subject], WARRANT)
+      expect(answers?.map(({ status }) => status)).toEqual(['revoked', 'irrevocable'])
       expect(await live.works()).toBe(true)
-      expect(await provider.tidy([cut.subject], WARRANT)).toMatchObject([{ status: 'absent' }])
+      expect(await provider.tidy?.([cut.subject], WARRANT)).toMatchObject([{ status: 'absent' }])
       expect(await provider.revoke([cut.subject], WARRANT)).toMatchObject([{ status: 'absent' }])
       expect(await provider.verify([cut.subject], WARRANT)).toMatchObject([{ status: 'dead' }])
     })
@@ -369,7 +394,9 @@ export function conformance<Target, Secret, Lever, Settings>(
 /** The values of a secret that is JSON, without the short ones: `postgres` may well stand in a message. */
 function secretParts(secret: string): string[] {
   const parsed: unknown = JSON.parse(secret)
-  return Object.entries(parsed as Record<string, string>).flatMap(([name, value]) => (/password|secret|key/i.test(name) ? [value] : []))
+  return Object.entries(parsed as Record<string, string>).flatMap(([name, value]) =>
+    /password|secret|key/i.test(name) ? [value] : [],
+  )
 }
 
 /** A TCP gate before a real issuer: its address stays while what is behind it changes. */

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, join, relative, resolve } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 const ROOT = resolve(import.meta.dirname, '../..')
@@ -29,7 +29,7 @@ const HARMLESS: Readonly<Record<string, string>> = {
 const FLOATING = 'async function later(): Promise<void> {}\n\nexport function now(): void {\n  later()\n}'
 
 /** A house of made-up files under the real configuration: one run of Biome tells which of them it refuses. */
-const house = mkdtempSync(join(tmpdir(), 'rescind-lint-'))
+const house = realpathSync(mkdtempSync(join(tmpdir(), 'rescind-lint-')))
 let refused: ReadonlySet<string> = new Set()
 
 const fileOf = (folder: string, name: string) => `${folder}/${name.replace(/\W+/g, '-')}.ts`
@@ -49,7 +49,7 @@ beforeAll(() => {
     cwd: house,
     encoding: 'utf8',
   })
-  refused = new Set([...run.stdout.matchAll(/^::error .*?file=([^,]+),/gm)].map(([, file = '']) => file.replace(/^\.\//, '')))
+  refused = new Set([...run.stdout.matchAll(/^::error .*?file=([^,]+),/gm)].map(([, file = '']) => relative(house, file)))
 })
 afterAll(() => rmSync(house, { recursive: true, force: true }))
 

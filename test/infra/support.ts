@@ -44,19 +44,19 @@ export function synthesise(config: RescindConfig, catalog: Catalog): Synthesised
     writeFileSync(join(bundles, name, 'index.mjs'), `export const handler = async () => ${JSON.stringify(name)}\n`)
   }
   const outdir = join(folder, 'cdk.out')
-  const report: string[] = []
+  const findings: string[] = []
   try {
-    rescindApp({ config, catalog, bundles, outdir }).synth({ errorOnDuplicateSynth: false })
+    rescindApp({ config, catalog, bundles, outdir }).synth()
   } catch (error) {
     // A broken rule stops the synthesis behind the template; anything else is no finding.
-    if (!String(error).includes('Validation failed')) throw error
-    report.push(readFileSync(join(outdir, 'validation-report.json'), 'utf8'))
+    if (!(error instanceof Error) || !error.message.includes('(AwsSolutions)')) throw error
+    findings.push(error.message)
   }
   const stack = `${config.name}-${config.environments[0]?.name}`
   const template: Template = JSON.parse(readFileSync(join(outdir, `${stack}.template.json`), 'utf8'))
   return {
     template,
-    findings: report,
+    findings,
     codeOf: (name) => {
       const found = Object.values(template.Resources).find(({ Metadata }) => Metadata?.Rescind?.function === name)
       const asset = String((found?.Metadata as Record<string, unknown> | undefined)?.['aws:asset:path'])

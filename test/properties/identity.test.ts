@@ -9,7 +9,9 @@ const spiffe = fc
 const role = fc
   .tuple(fc.stringMatching(/^\d{12}$/), fc.array(segment, { maxLength: 2 }), segment)
   .map(([account, path, name]) => `arn:aws:iam::${account}:role/${[...path, name].join('/')}`)
-const oidc = fc.string({ minLength: 1, unit: 'binary' }).map((subject) => `https://issuer.example.com/a#${encodeURIComponent(subject)}`)
+const oidc = fc
+  .string({ minLength: 1, unit: 'binary' })
+  .map((subject) => `https://issuer.example.com/a#${encodeURIComponent(subject)}`)
 const identities = fc.oneof(spiffe, role, oidc)
 
 const attempt = (text: string) => {
@@ -34,12 +36,18 @@ describe('canonicalIdentity', () => {
 
   it('answers any text with a canonical name or a refusal that does not repeat it', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.string(), identities.chain((text) => fc.string({ minLength: 1 }).map((more) => text + more))), (text) => {
-        const canonical = attempt(text)
-        if (canonical === undefined) return
-        expect(canonicalIdentity(canonical)).toBe(canonical)
-        expect(canonical).toMatch(/^(spiffe:\/\/|arn:|https?:\/\/)[\x21-\x7e]+$/)
-      }),
+      fc.property(
+        fc.oneof(
+          fc.string(),
+          identities.chain((text) => fc.string({ minLength: 1 }).map((more) => text + more)),
+        ),
+        (text) => {
+          const canonical = attempt(text)
+          if (canonical === undefined) return
+          expect(canonicalIdentity(canonical)).toBe(canonical)
+          expect(canonical).toMatch(/^(spiffe:\/\/|arn:|https?:\/\/)[\x21-\x7e]+$/)
+        },
+      ),
     )
   })
 

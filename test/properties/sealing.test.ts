@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { fileKeys } from '../../functions/runtime/keys.ts'
-import { opener, SealBroken, type Sealed, sealer } from '../../functions/runtime/sealing.ts'
+import type { Sealed } from '../../functions/runtime/sealing.ts'
+import { opener, SealBroken, sealer } from '../../functions/runtime/sealing.ts'
 import { testClock, testRandomness } from '../support/tools.ts'
 
 const tools = (seed: number) => {
@@ -53,15 +54,22 @@ describe('sealing', () => {
   it('does not open when a single bit was changed', async () => {
     const fields = ['wrapped', 'iv', 'tag', 'data'] as const
     await fc.assert(
-      fc.asyncProperty(fc.integer(), places, plaintexts, fc.constantFrom(...fields), fc.nat(), async (seed, place, plaintext, field, at) => {
-        const made = tools(seed)
-        const sealed = await sealer(made)(place, plaintext)
-        const bytes = Buffer.from(sealed[field], 'base64')
-        const bit = at % (bytes.length * 8)
-        bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) ^ (1 << (bit & 7))
-        const changed: Sealed = { ...sealed, [field]: bytes.toString('base64') }
-        await expect(opener(made)(place, changed)).rejects.toThrow()
-      }),
+      fc.asyncProperty(
+        fc.integer(),
+        places,
+        plaintexts,
+        fc.constantFrom(...fields),
+        fc.nat(),
+        async (seed, place, plaintext, field, at) => {
+          const made = tools(seed)
+          const sealed = await sealer(made)(place, plaintext)
+          const bytes = Buffer.from(sealed[field], 'base64')
+          const bit = at % (bytes.length * 8)
+          bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+          const changed: Sealed = { ...sealed, [field]: bytes.toString('base64') }
+          await expect(opener(made)(place, changed)).rejects.toThrow()
+        },
+      ),
     )
   })
 

@@ -48,32 +48,43 @@ describe('G1: no lease is missed', () => {
     expect(problem).toMatchObject({ code: 'fenced', status: 409, cases: [id] })
     await pipeline.settle()
     expect(db.alive()).toEqual([])
-    expect(pipeline.case(id)).toMatchObject({ counts: { revoked: 1 }, amendments: { expected: 1, done: 1 }, amendCounts: { revoked: 1 } })
+    expect(pipeline.case(id)).toMatchObject({
+      counts: { revoked: 1 },
+      amendments: { expected: 1, done: 1 },
+      amendCounts: { revoked: 1 },
+    })
     expect(pipeline.announced.map(({ type }) => type)).toEqual(['io.rescind.case.closed', 'io.rescind.case.amended'])
   })
 
-  it.each(['before the lease is written', 'after the lease is written', 'before the acknowledgement'])('loses no lease to a fence that closes %s', async (moment) => {
-    const pipeline = new Pipeline()
-    const db = await pipeline.issuer()
-    await pipeline.lease('first')
-    const { case: id } = await new Promise<{ case: string }>((resolve, reject) => {
-      const at = { 'before the lease is written': 'transact', 'after the lease is written': 'getMany', 'before the acknowledgement': 'write' }[moment]
-      let armed = true
-      pipeline.table.before = async (operation) => {
-        if (!armed || operation !== at) return
-        armed = false
-        const receipt = await pipeline.trigger('offboarding', { kind: 'identity', id: app })
-        // The whole case runs, and closes, between two steps of the registration.
-        await pipeline.settle()
-        resolve(receipt)
-      }
-      pipeline.lease('racing').catch((error: unknown) => (error instanceof ProblemError ? undefined : reject(error)))
-    })
-    await pipeline.settle()
-    await pipeline.pass(600)
-    expect(db.alive()).toEqual([])
-    expect(pipeline.case(id).state).toBe('closed')
-  })
+  it.each(['before the lease is written', 'after the lease is written', 'before the acknowledgement'])(
+    'loses no lease to a fence that closes %s',
+    async (moment) => {
+      const pipeline = new Pipeline()
+      const db = await pipeline.issuer()
+      await pipeline.lease('first')
+      const { case: id } = await new Promise<{ case: string }>((resolve, reject) => {
+        const at = {
+          'before the lease is written': 'transact',
+          'after the lease is written': 'getMany',
+          'before the acknowledgement': 'write',
+        }[moment]
+        let armed = true
+        pipeline.table.before = async (operation) => {
+          if (!armed || operation !== at) return
+          armed = false
+          const receipt = await pipeline.trigger('offboarding', { kind: 'identity', id: app })
+          // The whole case runs, and closes, between two steps of the registration.
+          await pipeline.settle()
+          resolve(receipt)
+        }
+        pipeline.lease('racing').catch((error: unknown) => (error instanceof ProblemError ? undefined : reject(error)))
+      })
+      await pipeline.settle()
+      await pipeline.pass(600)
+      expect(db.alive()).toEqual([])
+      expect(pipeline.case(id).state).toBe('closed')
+    },
+  )
 
   it('ends a registration that nobody finished, whether its registrar comes back or not', async () => {
     const pipeline = new Pipeline()
@@ -96,7 +107,13 @@ describe('G1: no lease is missed', () => {
     const db = await pipeline.issuer()
     const cloud = await pipeline.issuer('cloud')
     const parent = await pipeline.lease('agent', { delegable: true })
-    const child = await pipeline.lease('sub-agent', { identity: other, owner: 'bob', parent: parent.id, delegable: true, issuer: 'cloud' })
+    const child = await pipeline.lease('sub-agent', {
+      identity: other,
+      owner: 'bob',
+      parent: parent.id,
+      delegable: true,
+      issuer: 'cloud',
+    })
     await pipeline.lease('sub-sub-agent', { identity: 'spiffe://example.org/third', owner: 'carol', parent: child.id })
     await pipeline.lease('stranger', { identity: 'spiffe://example.org/stranger', owner: 'dave' })
     const { case: id } = await pipeline.trigger('offboarding', { kind: 'identity', id: app })
@@ -104,7 +121,10 @@ describe('G1: no lease is missed', () => {
     expect(db.alive()).toEqual(['stranger'])
     expect(cloud.alive()).toEqual([])
     expect(pipeline.case(id)).toMatchObject({ state: 'closed', counts: { revoked: 3 } })
-    expect(await refusal(pipeline.lease('too-late', { identity: other, owner: 'bob', parent: parent.id }))).toMatchObject({ code: 'fenced', cases: [id] })
+    expect(await refusal(pipeline.lease('too-late', { identity: other, owner: 'bob', parent: parent.id }))).toMatchObject({
+      code: 'fenced',
+      cases: [id],
+    })
     await pipeline.settle()
     expect(db.alive()).toEqual(['stranger'])
   })
@@ -130,7 +150,8 @@ describe('G1: no lease is missed', () => {
     const pipeline = new Pipeline()
     await pipeline.issuer()
     let parent = await pipeline.lease('level-0', { delegable: true })
-    for (let level = 1; level <= 8; level += 1) parent = await pipeline.lease(`level-${level}`, { delegable: true, parent: parent.id })
+    for (let level = 1; level <= 8; level += 1)
+      parent = await pipeline.lease(`level-${level}`, { delegable: true, parent: parent.id })
     expect((await refusal(pipeline.lease('level-9', { parent: parent.id }))).code).toBe('parent-unusable')
     const plain = await pipeline.lease('not-delegable')
     expect((await refusal(pipeline.lease('child', { parent: plain.id }))).code).toBe('parent-unusable')
@@ -251,7 +272,9 @@ describe('G2: nothing else is touched', () => {
     const operator = { uri: 'spiffe://example.org/operator/one', approve: true }
     expect((await pipeline.operate.listOrphans({ limit: 10 })).entries).toHaveLength(2)
     await pipeline.operate.putIdentity({ id: 'spiffe://example.org/service', owner: 'bob' }, operator)
-    expect((await refusal(pipeline.operate.putIdentity({ id: 'spiffe://example.org/service', owner: 'alice' }, operator))).code).toBe('fenced')
+    expect(
+      (await refusal(pipeline.operate.putIdentity({ id: 'spiffe://example.org/service', owner: 'alice' }, operator))).code,
+    ).toBe('fenced')
     pipeline.now += 15 * 86_400_000
     await pipeline.sweep()
     await pipeline.settle()
@@ -294,7 +317,10 @@ describe('G3: called more than once, counted exactly once', () => {
       await pipeline.pass(900)
       expect(db.alive(), `crash at operation ${crashAt}`).toEqual(['stranger'])
       const { counts, state } = pipeline.case(id)
-      expect({ state, total: counts.revoked + counts.absent }, `crash at operation ${crashAt}`).toEqual({ state: 'closed', total: 3 })
+      expect({ state, total: counts.revoked + counts.absent }, `crash at operation ${crashAt}`).toEqual({
+        state: 'closed',
+        total: 3,
+      })
     }
   })
 
@@ -346,7 +372,10 @@ describe('G4: no false success', () => {
     db.answers.set('parked', { status: 'irrevocable', said: 'a person must look' })
     const { case: id } = await pipeline.trigger('offboarding', { kind: 'identity', id: app })
     await pipeline.settle()
-    expect(pipeline.case(id)).toMatchObject({ state: 'closed', counts: { revoked: 1, absent: 1, released: 1, unsupported: 1, parked: 1 } })
+    expect(pipeline.case(id)).toMatchObject({
+      state: 'closed',
+      counts: { revoked: 1, absent: 1, released: 1, unsupported: 1, parked: 1 },
+    })
     for (const name of names) {
       const outcome = pipeline.stored(ids.get(name) ?? '').outcomes[id]
       expect(outcome).toMatchObject({ outcome: name })
@@ -382,7 +411,10 @@ describe('G4: no false success', () => {
     expect(pipeline.case(id)).toMatchObject({ state: 'verifying' })
     expect(pipeline.stored(lease.id)).toMatchObject({ state: 'cutting', outcomes: {} })
     await pipeline.pass(300)
-    expect(pipeline.stored(lease.id).outcomes[id]).toMatchObject({ outcome: 'revoked', evidence: { said: 'cut', verified: 'it does not log in' } })
+    expect(pipeline.stored(lease.id).outcomes[id]).toMatchObject({
+      outcome: 'revoked',
+      evidence: { said: 'cut', verified: 'it does not log in' },
+    })
     expect(pipeline.case(id).state).toBe('closed')
   })
 
@@ -394,7 +426,10 @@ describe('G4: no false success', () => {
     const { case: id } = await pipeline.trigger('offboarding', { kind: 'identity', id: app })
     await pipeline.settle()
     await pipeline.pass(300)
-    expect(pipeline.stored(lease.id).outcomes[id]).toMatchObject({ outcome: 'revoked', evidence: { said: expect.stringContaining('answer lost') } })
+    expect(pipeline.stored(lease.id).outcomes[id]).toMatchObject({
+      outcome: 'revoked',
+      evidence: { said: expect.stringContaining('answer lost') },
+    })
   })
 
   it('a pending lease is final only when it can no longer be minted', async () => {
@@ -432,7 +467,10 @@ describe('G4: no false success', () => {
     pipeline.table.expire({ pk: 'ISSUER#db', sk: 'ISSUER' })
     const { case: id } = await pipeline.trigger('offboarding', { kind: 'identity', id: app })
     await pipeline.settle()
-    expect(pipeline.stored(lease.id).outcomes[id]).toMatchObject({ outcome: 'parked', evidence: { said: 'issuer db is not configured' } })
+    expect(pipeline.stored(lease.id).outcomes[id]).toMatchObject({
+      outcome: 'parked',
+      evidence: { said: 'issuer db is not configured' },
+    })
     expect(pipeline.case(id)).toMatchObject({ state: 'closed', counts: { parked: 1 } })
     const again = await pipeline.issuer()
     again.mint('stranded')
@@ -470,7 +508,8 @@ describe('G6: duplicated, reordered and replayed events change nothing', () => {
     let queries = 0
     pipeline.table.before = async (operation) => {
       // Between the fence and the seal.
-      if (operation === 'query' && ++queries === 1) second = await pipeline.trigger('offboarding', { kind: 'identity', id: app }, { id: 'hr-2' })
+      if (operation === 'query' && ++queries === 1)
+        second = await pipeline.trigger('offboarding', { kind: 'identity', id: app }, { id: 'hr-2' })
     }
     await pipeline.settle()
     pipeline.table.before = () => {}
@@ -517,7 +556,14 @@ describe('G7: no secret anywhere', () => {
     await pipeline.settle()
     expect(opened).toEqual([SECRET])
     expect(pipeline.case(id).counts.revoked).toBe(1)
-    for (const place of [JSON.stringify(pipeline.table.all()), JSON.stringify(pipeline.table.changes), JSON.stringify([...pipeline.archived]), JSON.stringify(pipeline.sent), pipeline.logged.join(), JSON.stringify(pipeline.announced)])
+    for (const place of [
+      JSON.stringify(pipeline.table.all()),
+      JSON.stringify(pipeline.table.changes),
+      JSON.stringify([...pipeline.archived]),
+      JSON.stringify(pipeline.sent),
+      pipeline.logged.join(),
+      JSON.stringify(pipeline.announced),
+    ])
       expect(place).not.toContain(SECRET)
   })
 })
@@ -564,7 +610,10 @@ describe('G8: bad input is refused and holds nothing up', () => {
     await pipeline.settle()
     await pipeline.pass(3600)
     expect(pipeline.case(id).counts).toMatchObject({ parked: 0, absent: 0 })
-    expect((await pipeline.operate.listIssuers())[0]?.breaker).toMatchObject({ code: 'issuer-refused', reason: 'the admin credential is refused' })
+    expect((await pipeline.operate.listIssuers())[0]?.breaker).toMatchObject({
+      code: 'issuer-refused',
+      reason: 'the admin credential is refused',
+    })
     db.refused = false
     await pipeline.pass(1200)
     expect(pipeline.case(id)).toMatchObject({ state: 'closed', counts: { revoked: 1 } })
@@ -575,9 +624,17 @@ describe('G8: bad input is refused and holds nothing up', () => {
     await pipeline.issuer()
     await pipeline.lease('one')
     const before = pipeline.table.changes.length
-    expect((await refusal(pipeline.trigger('offboarding', { kind: 'identity', id: 'spiffe://example.org/nobody' }))).code).toBe('identity-unknown')
-    expect((await refusal(pipeline.trigger('offboarding', { kind: 'identity', id: app }, { effectiveAt: '2035-01-01T00:00:00Z' }))).code).toBe('time-out-of-range')
-    expect((await refusal(pipeline.trigger('offboarding', { kind: 'identity', id: app }, { effectiveAt: '1970-01-01T00:00:00Z' }))).code).toBe('time-out-of-range')
+    expect((await refusal(pipeline.trigger('offboarding', { kind: 'identity', id: 'spiffe://example.org/nobody' }))).code).toBe(
+      'identity-unknown',
+    )
+    expect(
+      (await refusal(pipeline.trigger('offboarding', { kind: 'identity', id: app }, { effectiveAt: '2035-01-01T00:00:00Z' })))
+        .code,
+    ).toBe('time-out-of-range')
+    expect(
+      (await refusal(pipeline.trigger('offboarding', { kind: 'identity', id: app }, { effectiveAt: '1970-01-01T00:00:00Z' })))
+        .code,
+    ).toBe('time-out-of-range')
     expect((await refusal(pipeline.trigger('task-complete', { kind: 'owner', id: 'alice' }))).code).toBe('body-invalid')
     await expect(pipeline.trigger('offboarding', { kind: 'owner', id: ' alice ' })).rejects.toThrow()
     await expect(pipeline.trigger('offboarding', { kind: 'owner', id: '' })).rejects.toThrow()
@@ -607,8 +664,12 @@ describe('G9: it cannot be turned into a weapon', () => {
     expect(status).toBe('held')
     await pipeline.pass(600)
     expect(db.alive()).toEqual(['ledger'])
-    expect((await refusal(pipeline.operate.approve(id, { reason: 'mine' }, { uri: 'source:all', approve: true }))).code).toBe('requester-cannot-approve')
-    expect((await refusal(pipeline.operate.approve(id, { reason: 'no right' }, { ...first, approve: false }))).code).toBe('forbidden')
+    expect((await refusal(pipeline.operate.approve(id, { reason: 'mine' }, { uri: 'source:all', approve: true }))).code).toBe(
+      'requester-cannot-approve',
+    )
+    expect((await refusal(pipeline.operate.approve(id, { reason: 'no right' }, { ...first, approve: false }))).code).toBe(
+      'forbidden',
+    )
     await pipeline.operate.approve(id, { reason: 'seen' }, first)
     await pipeline.settle()
     expect(db.alive()).toEqual([])
@@ -664,8 +725,12 @@ describe('G9: it cannot be turned into a weapon', () => {
     const pipeline = new Pipeline()
     await pipeline.issuer()
     await pipeline.lease('one')
-    expect((await refusal(pipeline.trigger('compromise', { kind: 'identity', id: app }, { source: 'ci' }))).code).toBe('forbidden')
-    expect((await refusal(pipeline.trigger('task-complete', { kind: 'task', id: '1', namespace: 'deploy' }, { source: 'ci' }))).code).toBe('scope-not-allowed')
+    expect((await refusal(pipeline.trigger('compromise', { kind: 'identity', id: app }, { source: 'ci' }))).code).toBe(
+      'forbidden',
+    )
+    expect(
+      (await refusal(pipeline.trigger('task-complete', { kind: 'task', id: '1', namespace: 'deploy' }, { source: 'ci' }))).code,
+    ).toBe('scope-not-allowed')
   })
 })
 
@@ -728,13 +793,33 @@ describe('G5: every state change is in the audit trail', () => {
     const lease = await pipeline.lease('one')
     const { case: id } = await pipeline.trigger('offboarding', { kind: 'identity', id: app })
     await pipeline.settle()
-    const whats = (query: Parameters<Pipeline['operate']['audit']>[0]) => pipeline.operate.audit(query).then(({ entries }) => entries.map(({ what }) => what))
-    expect(await whats({ lease: lease.id })).toEqual(['lease.registered', 'lease.live', 'lease.cutting', 'lease.ended', 'outcome.revoked'])
-    expect(await whats({ identity: app })).toEqual(expect.arrayContaining(['identity.declared', 'identity.fenced', 'outcome.revoked']))
-    expect(await whats({ case: id })).toEqual(expect.arrayContaining(['case.opened', 'case.fenced', 'case.closed', 'outcome.revoked']))
+    const whats = (query: Parameters<Pipeline['operate']['audit']>[0]) =>
+      pipeline.operate.audit(query).then(({ entries }) => entries.map(({ what }) => what))
+    expect(await whats({ lease: lease.id })).toEqual([
+      'lease.registered',
+      'lease.live',
+      'lease.cutting',
+      'lease.ended',
+      'outcome.revoked',
+    ])
+    expect(await whats({ identity: app })).toEqual(
+      expect.arrayContaining(['identity.declared', 'identity.fenced', 'outcome.revoked']),
+    )
+    expect(await whats({ case: id })).toEqual(
+      expect.arrayContaining(['case.opened', 'case.fenced', 'case.closed', 'outcome.revoked']),
+    )
     const { entries } = await pipeline.operate.audit({ case: id })
     const outcome = entries.find(({ what }) => what === 'outcome.revoked')
-    expect(outcome).toMatchObject({ who: 'revoke/fake', why: 'test', trigger: 'offboarding', case: id, lease: lease.id, outcome: 'revoked', previous: 'cutting', evidence: { said: 'cut' } })
+    expect(outcome).toMatchObject({
+      who: 'revoke/fake',
+      why: 'test',
+      trigger: 'offboarding',
+      case: id,
+      lease: lease.id,
+      outcome: 'revoked',
+      previous: 'cutting',
+      evidence: { said: 'cut' },
+    })
     expect(new Set(entries.map((entry) => entry.id)).size).toBe(entries.length)
   })
 })

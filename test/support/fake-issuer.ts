@@ -1,15 +1,14 @@
 import * as z from 'zod/mini'
-import {
-  type Answer,
-  type Definition,
-  IssuerRefused,
-  IssuerUnavailable,
-  type Liveness,
-  type Provider,
-  type ProviderModule,
-  type Subject,
-  type Warrant,
+import type {
+  Answer,
+  Definition,
+  Liveness,
+  Provider,
+  ProviderModule,
+  Subject,
+  Warrant,
 } from '../../functions/providers/contract.ts'
+import { IssuerRefused, IssuerUnavailable } from '../../functions/providers/contract.ts'
 
 const Target = z.strictObject({ name: z.string() })
 const LeverOf = z.strictObject({ group: z.string() })
@@ -58,7 +57,9 @@ export class FakeIssuer {
   }
 }
 
-export const fakeDefinition = (options: Partial<Definition['capabilities']> & { propagationSeconds?: number; batch?: number } = {}): Definition<Target, never, LeverOf, unknown> => ({
+export const fakeDefinition = (
+  options: Partial<Definition['capabilities']> & { propagationSeconds?: number; batch?: number } = {},
+): Definition<Target, never, LeverOf, unknown> => ({
   name: 'fake',
   title: 'An issuer in memory',
   target: Target,
@@ -66,14 +67,25 @@ export const fakeDefinition = (options: Partial<Definition['capabilities']> & { 
   settings: z.object({}),
   credential: ({ name }) => name,
   leverName: ({ group }) => group,
-  capabilities: { tellsAbsent: true, verifies: true, containment: 'identity', restores: true, tidies: true, choosesName: true, ...options },
+  capabilities: {
+    tellsAbsent: true,
+    verifies: true,
+    containment: 'identity',
+    restores: true,
+    tidies: true,
+    choosesName: true,
+    ...options,
+  },
   limits: { batch: options.batch ?? 100, propagationSeconds: options.propagationSeconds ?? 0, callSeconds: 5, concurrency: 4 },
   serial: false,
   network: 'public',
   permissions: [],
 })
 
-export function fakeModule(issuers: ReadonlyMap<string, FakeIssuer>, definition = fakeDefinition()): ProviderModule<Target, never, LeverOf, unknown> {
+export function fakeModule(
+  issuers: ReadonlyMap<string, FakeIssuer>,
+  definition = fakeDefinition(),
+): ProviderModule<Target, never, LeverOf, unknown> {
   return {
     definition,
     async connect(issuer) {
@@ -116,7 +128,11 @@ function connected(real: FakeIssuer): Provider<Target, never, LeverOf> {
     },
     async verify(batch): Promise<Liveness[]> {
       reachable()
-      return batch.map(({ target }) => (real.credentials.get(target.name)?.alive === true ? { status: 'alive', said: 'it logs in' } : { status: 'dead', said: 'it does not log in' }))
+      return batch.map(({ target }) =>
+        real.credentials.get(target.name)?.alive === true
+          ? { status: 'alive', said: 'it logs in' }
+          : { status: 'dead', said: 'it does not log in' },
+      )
     },
     async tidy(batch): Promise<Answer[]> {
       reachable()

@@ -62,7 +62,11 @@ export class MemoryTable implements Table {
     const all = [...this.items.values()]
       .flatMap((partition) => [...partition.values()])
       .filter((item) => item[pk] === input.partition && typeof item[at] === 'string')
-      .filter((item) => (input.upTo === undefined || String(item[at]) <= input.upTo) && (input.from === undefined || String(item[at]) >= input.from))
+      .filter(
+        (item) =>
+          (input.upTo === undefined || String(item[at]) <= input.upTo) &&
+          (input.from === undefined || String(item[at]) >= input.from),
+      )
       .sort((one, other) => compare(`${String(one[at])}|${one.pk}|${one.sk}`, `${String(other[at])}|${other.pk}|${other.sk}`))
     if (input.descending === true) all.reverse()
     const start = input.cursor === undefined ? 0 : Number(input.cursor)
@@ -85,7 +89,8 @@ export class MemoryTable implements Table {
     if (new Set(keys).size !== keys.length) throw new RangeError('a transaction cannot name one item twice')
     const current = operations.map((operation) => this.find(keyOf(operation)))
     const failed = operations.map((operation, index) => !holds(operation.if ?? [], current[index]))
-    if (failed.some(Boolean)) return { ok: false, failed, current: current.map((item, index) => (failed[index] === true ? copy(item) : undefined)) }
+    if (failed.some(Boolean))
+      return { ok: false, failed, current: current.map((item, index) => (failed[index] === true ? copy(item) : undefined)) }
     for (const operation of operations) if (!('check' in operation)) this.apply(operation)
     return { ok: true }
   }
@@ -111,7 +116,8 @@ export class MemoryTable implements Table {
   private apply(write: Write): void {
     const { pk, sk } = keyOf(write)
     const before = this.find({ pk, sk })
-    const after = 'delete' in write ? undefined : 'put' in write ? clean({ v: 1, ...write.put }) : updated(before ?? { pk, sk }, write)
+    const after =
+      'delete' in write ? undefined : 'put' in write ? clean({ v: 1, ...write.put }) : updated(before ?? { pk, sk }, write)
     const partition = this.items.get(pk) ?? new Map<string, Item>()
     this.items.set(pk, partition)
     if (after === undefined) partition.delete(sk)
@@ -185,6 +191,12 @@ function holds(conditions: readonly Condition[], item: Item | undefined): boolea
     if (condition[1] === '=') return isDeepStrictEqual(value, wanted)
     if (condition[1] === '<>') return !isDeepStrictEqual(value, wanted)
     if (typeof value !== typeof wanted || wanted === undefined || wanted === null || value === null) return false
-    return condition[1] === '<' ? value < wanted : condition[1] === '<=' ? value <= wanted : condition[1] === '>' ? value > wanted : value >= wanted
+    return condition[1] === '<'
+      ? value < wanted
+      : condition[1] === '<='
+        ? value <= wanted
+        : condition[1] === '>'
+          ? value > wanted
+          : value >= wanted
   })
 }

@@ -1,10 +1,11 @@
+import { closer } from '../../functions/close/close.ts'
 import { PlanMessage, WorkMessage } from '../../functions/contracts/message.ts'
 import type { TriggerType } from '../../functions/contracts/primitives.ts'
 import type { TriggerScope } from '../../functions/contracts/scope.ts'
-import { DEFAULT_LIMITS, type Settings } from '../../functions/contracts/settings.ts'
-import { Trigger, type TriggerData } from '../../functions/contracts/trigger.ts'
-import { closer } from '../../functions/close/close.ts'
-import { identityKey } from '../../functions/domain/keys.ts'
+import type { Settings } from '../../functions/contracts/settings.ts'
+import { DEFAULT_LIMITS } from '../../functions/contracts/settings.ts'
+import type { TriggerData } from '../../functions/contracts/trigger.ts'
+import { Trigger } from '../../functions/contracts/trigger.ts'
 import type { Case, Lease } from '../../functions/domain/model.ts'
 import { instant } from '../../functions/domain/time.ts'
 import { acceptor } from '../../functions/intake/accept.ts'
@@ -13,8 +14,9 @@ import { planStage } from '../../functions/plan/stage.ts'
 import { prover } from '../../functions/prove/prove.ts'
 import type { Definition, ProviderModule } from '../../functions/providers/contract.ts'
 import { holder } from '../../functions/register/holder.ts'
-import { type RegisterPorts, registrar } from '../../functions/register/register.ts'
-import type { WorkPorts } from '../../functions/revoke/work.ts'
+import type { RegisterPorts } from '../../functions/register/register.ts'
+import { registrar } from '../../functions/register/register.ts'
+import type { WorkPorts } from '../../functions/revoke/ports.ts'
 import { revokeWorker } from '../../functions/revoke/worker.ts'
 import type { Principal } from '../../functions/runtime/authentication.ts'
 import { dispatcher } from '../../functions/runtime/dispatch.ts'
@@ -98,7 +100,8 @@ export class Pipeline {
     send: async (queue, messages) => {
       for (const { body } of messages) {
         this.sent.push(body)
-        for (let copy = 0; copy < this.deliveries; copy += 1) this.messages.push({ queue, body, receiveCount: 0, notBefore: this.now })
+        for (let copy = 0; copy < this.deliveries; copy += 1)
+          this.messages.push({ queue, body, receiveCount: 0, notBefore: this.now })
       }
     },
   }
@@ -127,13 +130,33 @@ export class Pipeline {
     this.module = { ...(fakeModule(this.issuers) as ProviderModule), definition: this.definition }
     const all: Settings = { ...settings, ...options.settings }
     const { table, clock, random, log } = this
-    const dispatch = dispatcher(table, this.queues, ['p0', 'p1', 'p2'].flatMap((lane) => [`plan-${lane}`, `work-fake-${lane}`]))
+    const dispatch = dispatcher(
+      table,
+      this.queues,
+      ['p0', 'p1', 'p2'].flatMap((lane) => [`plan-${lane}`, `work-fake-${lane}`]),
+    )
     const keys = fileKeys(new Uint8Array(32).fill(7), random)
-    const ports: RegisterPorts = { table, dispatch, clock, random, settings: all, seal: sealer({ keys, clock, random }), catalog: { fake: this.definition } }
+    const ports: RegisterPorts = {
+      table,
+      dispatch,
+      clock,
+      random,
+      settings: all,
+      seal: sealer({ keys, clock, random }),
+      catalog: { fake: this.definition },
+    }
     this.register = registrar(ports)
     this.leases = holder(ports)
     this.accept = acceptor({ table, dispatch, clock, settings: all })
-    this.operate = operations({ table, index: this.index, archive: this.archive, dispatch, clock, settings: all, catalog: { fake: this.definition } })
+    this.operate = operations({
+      table,
+      index: this.index,
+      archive: this.archive,
+      dispatch,
+      clock,
+      settings: all,
+      catalog: { fake: this.definition },
+    })
     this.plan = planStage({ table, dispatch, clock, log, limits: all.limits })
     this.workPorts = {
       table,
@@ -165,7 +188,11 @@ export class Pipeline {
   }
 
   /** Registers a lease of a freshly minted credential; the name of the credential is its idempotency key as well. */
-  async lease(name: string, overrides: Partial<Parameters<ReturnType<typeof registrar>>[0]> & { group?: string } = {}, key = `key-${name}-1234`) {
+  async lease(
+    name: string,
+    overrides: Partial<Parameters<ReturnType<typeof registrar>>[0]> & { group?: string } = {},
+    key = `key-${name}-1234`,
+  ) {
     const { group, ...request } = overrides
     const issuerName = request.issuer ?? 'db'
     const issuer = this.issuers.get(issuerName)
@@ -269,9 +296,13 @@ export class Pipeline {
   }
 
   records(): { what: string; case?: string; lease?: string; who: string; item: { key: string; version: number } }[] {
-    return [...this.archived.values()].flatMap((body) => body.split('\n').filter((line) => line !== '').map((line) => JSON.parse(line)))
+    return [...this.archived.values()].flatMap((body) =>
+      body
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => JSON.parse(line)),
+    )
   }
 }
 
 export const app = 'spiffe://example.org/app'
-export const appKey = identityKey(app)

@@ -1,9 +1,9 @@
 import * as z from 'zod/mini'
 import type { Definition } from '../../functions/providers/contract.ts'
-import { declareIssuer } from '../../functions/store/issuers.ts'
 import { revokeWorker } from '../../functions/revoke/worker.ts'
-import { app, BROKER, Pipeline } from './pipeline.ts'
+import { declareIssuer } from '../../functions/store/issuers.ts'
 import { fakeDefinition } from './fake-issuer.ts'
+import { app, BROKER, Pipeline } from './pipeline.ts'
 
 export const SECRET = 'tok_3f9a-not-to-be-seen-anywhere'
 

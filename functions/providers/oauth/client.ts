@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
-import { isEndpoint, type Settings } from './definition.ts'
+import type { Settings } from './definition.ts'
+import { isEndpoint } from './definition.ts'
 
 /** The admin client of one authorization server. Every method throws `IssuerError`s, and no error holds a token or a secret. */
 export interface OAuthClient {
@@ -14,7 +15,9 @@ export interface OAuthClient {
 }
 
 /** `accepted`: 200 and nothing else, which says that the server does not know the token now. `error`: an OAuth error code. */
-export type RevocationAnswer = { readonly status: 'accepted' } | { readonly status: 'error'; readonly http: number; readonly error: string }
+export type RevocationAnswer =
+  | { readonly status: 'accepted' }
+  | { readonly status: 'error'; readonly http: number; readonly error: string }
 
 const AdminSecret = z.strictObject({ clientId: z.string().check(z.minLength(1)), clientSecret: z.string().check(z.minLength(1)) })
 
@@ -48,7 +51,8 @@ interface Endpoints {
 export async function openClient(settings: Settings, secret: string, now: () => number): Promise<OAuthClient> {
   const { clientId, clientSecret } = parseSecret(secret)
   const http = new Http(settings.timeoutMilliseconds, now)
-  const endpoints = settings.endpoints.from === 'discovered' ? await discover(http, settings.issuer) : configured(settings.endpoints)
+  const endpoints =
+    settings.endpoints.from === 'discovered' ? await discover(http, settings.issuer) : configured(settings.endpoints)
   // RFC 6749, section 2.3.1: both parts are form-encoded before they are joined.
   const authorization = `Basic ${Buffer.from(`${formEncode(clientId)}:${formEncode(clientSecret)}`).toString('base64')}`
   const post = (endpoint: string, form: Readonly<Record<string, string>>) =>
@@ -65,9 +69,10 @@ export async function openClient(settings: Settings, secret: string, now: () => 
     async revoke(token, tokenType) {
       const answer = await post(endpoints.revocation, { token, token_type_hint: tokenType })
       const error = OAuthError.safeParse(answer.json).data?.error
-      if (answer.status === 200) return error === undefined ? { status: 'accepted' } : { status: 'error', http: 200, error }
       if (answer.status === 401 || error === 'invalid_client') throw refusedClient('revocation', answer.status)
-      if ((answer.status === 400 || answer.status === 403) && error !== undefined) return { status: 'error', http: answer.status, error }
+      if (answer.status === 200) return error === undefined ? { status: 'accepted' } : { status: 'error', http: 200, error }
+      if ((answer.status === 400 || answer.status === 403) && error !== undefined)
+        return { status: 'error', http: answer.status, error }
       if (answer.status === 403) throw refusedClient('revocation', answer.status)
       throw answer.nonsense('the revocation endpoint')
     },
@@ -172,23 +177,28 @@ class Http {
 
   /** @throws IssuerUnavailable no answer in time, throttled, or a failing server */
   async request(address: string, init: RequestInit): Promise<HttpAnswer> {
-    let response: Response
-    let body: string
-    try {
-      // A redirect would carry the token and the secret elsewhere.
-      response = await fetch(address, { ...init, redirect: 'manual', signal: AbortSignal.timeout(this.#timeoutMilliseconds) })
-      body = await readBody(response)
-    } catch (error) {
-      throw new IssuerUnavailable(`OAuth: ${failureOf(error)} at ${new URL(address).origin}`)
-    }
-    const { status } = response
+    const { status, headers, body } = await this.#fetch(address, init)
     if (status === 429 || status >= 500) {
-      const afterSeconds = this.#retryAfter(response.headers.get('retry-after'))
+      const afterSeconds = this.#retryAfter(headers.get('retry-after'))
       throw new IssuerUnavailable(`OAuth: the server answers ${status}`, afterSeconds === undefined ? {} : { afterSeconds })
     }
     const json = parseJson(body)
     const what = body === '' ? 'no body' : json === undefined ? 'a body that is not JSON' : 'a JSON body of another shape'
     return { status, json, nonsense: (where) => new IssuerUnavailable(`OAuth: ${where} answers ${status} with ${what}`) }
+  }
+
+  /** Every request here may be sent twice, so one on a connection that was closed while it lay idle is sent again. */
+  async #fetch(address: string, init: RequestInit, again = true): Promise<{ status: number; headers: Headers; body: string }> {
+    try {
+      // A redirect would carry the token and the secret elsewhere.
+      const signal = AbortSignal.timeout(this.#timeoutMilliseconds)
+      const response = await fetch(address, { ...init, redirect: 'manual', signal })
+      return { status: response.status, headers: response.headers, body: await readBody(response) }
+    } catch (error) {
+      const code = codeOf(error)
+      if (again && CLOSED.includes(code)) return await this.#fetch(address, init, false)
+      throw new IssuerUnavailable(`OAuth: ${failureOf(error, code)} at ${new URL(address).origin}`)
+    }
   }
 
   /** RFC 9110, section 10.2.3: seconds, or a date. */
@@ -220,11 +230,16 @@ function parseJson(body: string): unknown {
   }
 }
 
+const CLOSED: readonly string[] = ['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']
+
+function codeOf(error: unknown): string {
+  const cause = error instanceof Error ? error.cause : undefined
+  return cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown'
+}
+
 /** What went wrong with a request, in words that hold nothing of the request. */
-function failureOf(error: unknown): string {
+function failureOf(error: unknown, code: string): string {
   if (error instanceof DOMException && error.name === 'TimeoutError') return 'no answer in time'
   if (error instanceof RangeError) return error.message
-  const cause = error instanceof Error ? error.cause : undefined
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown'
   return `no connection (${code})`
 }

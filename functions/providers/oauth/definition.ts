@@ -4,10 +4,12 @@ import { Instant } from '../../contracts/primitives.ts'
 import type { Definition } from '../contract.ts'
 
 /** https, or loopback over http: tokens and the admin's secret travel to these addresses. */
-const Endpoint = z.string().check(
-  z.maxLength(2048),
-  z.refine(isEndpoint, 'must be an https address without user, password or fragment (http only on a loopback address)'),
-)
+const Endpoint = z
+  .string()
+  .check(
+    z.maxLength(2048),
+    z.refine(isEndpoint, 'must be an https address without user, password or fragment (http only on a loopback address)'),
+  )
 
 export function isEndpoint(text: string): boolean {
   if (!URL.canParse(text)) return false

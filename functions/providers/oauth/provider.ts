@@ -1,7 +1,9 @@
 import type { Answer, IssuerHandle, Liveness, Provider, ProviderModule, Subject, Tools } from '../contract.ts'
 import { IssuerError, IssuerRefused } from '../contract.ts'
-import { type OAuthClient, openClient, type RevocationAnswer } from './client.ts'
-import { definition, type Secret, type Settings, type Target } from './definition.ts'
+import type { OAuthClient, RevocationAnswer } from './client.ts'
+import { openClient } from './client.ts'
+import type { Secret, Settings, Target } from './definition.ts'
+import { definition } from './definition.ts'
 
 type TokenSubject = Subject<Target, Secret>
 type Batch = readonly TokenSubject[]
@@ -10,6 +12,7 @@ type Batch = readonly TokenSubject[]
 const AT_ONCE = 5
 /** After this no further token of a batch is begun, so that one batch stays below `limits.callSeconds`. */
 const BATCH_MILLISECONDS = 20_000
+const NOBODYS_TOKEN = 'rescind-checks-its-own-authentication'
 /** Between an accepted revocation and the next try, where the token is still active. */
 const LAG_SECONDS = 5
 
@@ -17,7 +20,7 @@ export const provider: ProviderModule<Target, Secret, never, Settings> = {
   definition,
   async connect(issuer, tools) {
     const connected = new OAuthProvider(issuer, tools)
-    await connected.open()
+    await (await connected.open()).checkAdmin()
     return connected
   },
 }
@@ -151,6 +154,12 @@ class Look {
     this.#settings = settings
   }
 
+  /** Shows the admin client's authentication, with a token that nobody was ever given. */
+  async checkAdmin(): Promise<void> {
+    if (this.#settings.introspects === 'none') await this.client.revoke(NOBODYS_TOKEN, 'access_token')
+    else await this.client.introspect(NOBODYS_TOKEN, 'access_token')
+  }
+
   async at({ tokenType, clientId }: Target, { token }: Secret): Promise<Sight> {
     const { introspects } = this.#settings
     if (introspects === 'none') return { sees: false, active: undefined }
@@ -158,7 +167,10 @@ class Look {
     if (active) this.#seenActive = true
     const sees = introspects === 'all' || clientId === this.client.clientId
     // An inactive answer is believed once an active one was seen.
-    if (!active && sees && !this.#seenActive) await (this.#proof ??= this.#prove())
+    if (!active && sees && !this.#seenActive) {
+      this.#proof ??= this.#prove()
+      await this.#proof
+    }
     return { sees, active }
   }
 
@@ -179,14 +191,24 @@ class Look {
 
 function cutAnswer(target: Target, before: Sight, answer: RevocationAnswer, after: Sight): Answer {
   if (answer.status === 'error') return errorAnswer(target, answer, after)
-  if (after.active === undefined) return { status: 'revoked', said: 'revocation accepted (200); there is no introspection to prove it' }
+  if (after.active === undefined)
+    return { status: 'revoked', said: 'revocation accepted (200); there is no introspection to prove it' }
   if (after.active) {
     // Seen on servers that answer 200 to a client that may not revoke this token: only introspection tells.
-    return { status: 'retry', said: 'revocation accepted (200), but introspection: still active', effect: 'unknown', afterSeconds: LAG_SECONDS }
+    return {
+      status: 'retry',
+      said: 'revocation accepted (200), but introspection: still active',
+      effect: 'unknown',
+      afterSeconds: LAG_SECONDS,
+    }
   }
-  if (before.active === true) return { status: 'revoked', said: 'revocation accepted (200); introspection: active before, inactive after' }
+  if (before.active === true)
+    return { status: 'revoked', said: 'revocation accepted (200); introspection: active before, inactive after' }
   if (before.sees) return { status: 'absent', said: 'introspection: inactive before the revocation (accepted, 200)' }
-  return { status: 'revoked', said: 'revocation accepted (200); introspection proves nothing, the admin client may not see such tokens' }
+  return {
+    status: 'revoked',
+    said: 'revocation accepted (200); introspection proves nothing, the admin client may not see such tokens',
+  }
 }
 
 /** RFC 7009, section 2.2.1, and servers that hide an error behind 200. */
@@ -201,6 +223,7 @@ function errorAnswer(target: Target, { http, error }: Extract<RevocationAnswer, 
 }
 
 function uncuttable({ expiresAt, tokenType }: Target, why: string): Answer {
-  const said = tokenType === 'access_token' ? `the access token cannot be cut, resource servers may honour it to its expiry: ${why}` : why
+  const said =
+    tokenType === 'access_token' ? `the access token cannot be cut, resource servers may honour it to its expiry: ${why}` : why
   return { status: 'unsupported', said, ...(expiresAt === undefined ? {} : { livesUntil: expiresAt }) }
 }

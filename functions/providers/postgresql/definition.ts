@@ -13,8 +13,8 @@ const RoleName = z.string().check(
 
 /** An object id as decimal text: unsigned, 32 bits, and above the ids that initdb uses up for itself. */
 const Oid = z.string().check(
-  z.regex(/^[1-9]\d{0,9}$/, 'must be a role\'s oid as decimal text'),
-  z.refine((text) => Number(text) <= 0xffff_ffff, 'must be a role\'s oid as decimal text'),
+  z.regex(/^[1-9]\d{0,9}$/, "must be a role's oid as decimal text"),
+  z.refine((text) => Number(text) <= 0xffff_ffff, "must be a role's oid as decimal text"),
 )
 
 /**
@@ -44,8 +44,6 @@ export const Settings = z.strictObject({
   system: z.string().check(z.regex(/^\d{1,20}$/, 'must be the system identifier as decimal text')),
   /** Who inherits what a deleted role owned. Without it a role that owns something is never deleted. */
   reassignTo: z.optional(RoleName),
-  /** From the cut to the deletion of the role; until then it can be restored. */
-  soakSeconds: z._default(z.int().check(z.minimum(0), z.maximum(31_536_000)), 0),
   connectTimeoutMilliseconds: z._default(z.int().check(z.minimum(100), z.maximum(10_000)), 5000),
   statementTimeoutMilliseconds: z._default(z.int().check(z.minimum(100), z.maximum(15_000)), 10_000),
 })
@@ -68,7 +66,8 @@ export const definition: Definition<Target, never, Lever, Settings> = {
     tidies: true,
     choosesName: true,
   },
-  limits: { batch: 100, propagationSeconds: 1, callSeconds: 45, concurrency: 4 },
+  // One server decides, and it decides at once: the proof is asked for right after the cut.
+  limits: { batch: 100, propagationSeconds: 0, callSeconds: 45, concurrency: 4 },
   serial: false,
   network: 'vpc',
   permissions: [],

@@ -1,8 +1,10 @@
 import * as z from 'zod/mini'
 import type { Answer, IssuerHandle, LeverAnswer, Liveness, Provider, ProviderModule, Subject, Tools } from '../contract.ts'
 import { IssuerError, IssuerRefused, IssuerUnavailable } from '../contract.ts'
-import { definition, type Lever, type Settings, type Target } from './definition.ts'
-import { openSession, type Session } from './session.ts'
+import type { Lever, Settings, Target } from './definition.ts'
+import { definition } from './definition.ts'
+import type { Session } from './session.ts'
+import { openSession } from './session.ts'
 import * as sql from './statements.ts'
 
 type Batch = readonly Subject<Target, never>[]
@@ -153,7 +155,8 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
       // A second look for whoever joined the group in between; the fence lets no new lease come, so it settles.
       for (let round = 1; ; round += 1) {
         const members = await session.query<sql.MemberRow>(sql.FIND_MEMBERS, [lever.memberOf])
-        if (members.length === 0) return { status: 'unsupported', said: 'there is no group role of that name: nothing was contained' }
+        if (members.length === 0)
+          return { status: 'unsupported', said: 'there is no group role of that name: nothing was contained' }
         const cuttable = members.filter(({ refusal }) => refusal === null)
         const refused = members.filter(({ refusal, login }) => refusal !== null && login)
         const open = cuttable.filter(({ login, sessions }) => login || sessions > 0)
@@ -162,9 +165,13 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
           const said = `${count(shutNow, 'role')} set NOLOGIN${marks}; ${count(ended, 'session')} ended; ${count(cuttable.length, 'role')} shut in all`
           const [first] = refused
           if (first?.refusal == null) return { status: 'done', said }
-          return { status: 'unsupported', said: `${said}; ${count(refused.length, 'member')} still open: ${REFUSALS[first.refusal]}` }
+          return {
+            status: 'unsupported',
+            said: `${said}; ${count(refused.length, 'member')} still open: ${REFUSALS[first.refusal]}`,
+          }
         }
-        if (round === 4) return { status: 'retry', said: `${count(open.length, 'member')} of the group still open`, afterSeconds: 1 }
+        if (round === 4)
+          return { status: 'retry', said: `${count(open.length, 'member')} of the group still open`, afterSeconds: 1 }
         const oids = cuttable.map(({ oid }) => oid)
         const shut = await perform(session, sql.SHUT, CUT_LOCK, { oids, mark: sql.CONTAINED, unmark: null })
         const ends = await this.#endSessions(session, oids)
@@ -178,12 +185,17 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
   async release(lever: Lever): Promise<LeverAnswer> {
     return await this.#server.use(async (session) => {
       const members = await session.query<sql.MemberRow>(sql.FIND_MEMBERS, [lever.memberOf])
-      if (members.length === 0) return { status: 'unsupported', said: 'there is no group role of that name: nothing was released' }
+      if (members.length === 0)
+        return { status: 'unsupported', said: 'there is no group role of that name: nothing was released' }
       const oids = members.filter(({ contained, revoked, login }) => contained && !revoked && !login).map(({ oid }) => oid)
       const opened = await perform(session, sql.OPEN, CUT_LOCK, { oids, mark: sql.CONTAINED })
       const failed = Object.values(opened).filter((answer) => !['done', 'gone', 'unmarked'].includes(answer))
-      if (failed.length > 0) return { status: 'retry', said: `${count(failed.length, 'role')} not released (${failed[0]})`, afterSeconds: 2 }
-      return { status: 'done', said: `${count(oids.length, 'role')} released, ${count(members.length - oids.length, 'role')} left as they were` }
+      if (failed.length > 0)
+        return { status: 'retry', said: `${count(failed.length, 'role')} not released (${failed[0]})`, afterSeconds: 2 }
+      return {
+        status: 'done',
+        said: `${count(oids.length, 'role')} released, ${count(members.length - oids.length, 'role')} left as they were`,
+      }
     })
   }
 
@@ -246,7 +258,11 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
       const of = owning.filter((tie) => tie.oid === oid)
       const objects = of.reduce((sum, tie) => sum + tie.owned, 0)
       const why =
-        heir === undefined ? 'no heir (reassignTo) is configured' : heirRow === undefined ? 'the heir does not exist' : 'it is the heir'
+        heir === undefined
+          ? 'no heir (reassignTo) is configured'
+          : heirRow === undefined
+            ? 'the heir does not exist'
+            : 'it is the heir'
       const said = `the role owns ${count(objects, 'object')} in ${databases(of)}, and ${why}; its access stays cut, nothing was deleted`
       answers.set(oid, { status: 'irrevocable', said })
     }
@@ -271,7 +287,10 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
         const said = `objects in ${databases([{ database }])} cannot be handed over: ${error.message}`
         for (const oid of oids) {
           const refused = error instanceof IssuerRefused
-          answers.set(oid, refused ? { status: 'irrevocable', said } : { status: 'retry', said, effect: 'none', afterSeconds: 30 })
+          answers.set(
+            oid,
+            refused ? { status: 'irrevocable', said } : { status: 'retry', said, effect: 'none', afterSeconds: 30 },
+          )
         }
         continue
       }
@@ -357,7 +376,8 @@ function cutAnswer(target: Target, row: sql.FoundRow, shut: sql.DoAnswer, ends: 
   }
   if (!isShut(state)) return stateAnswer(state)
   const note = state?.endsWith('unmarked') === true ? '; not marked, so it can be restored by hand only' : ''
-  if (state?.startsWith('done') === true) return { status: 'revoked', said: `NOLOGIN set, ${count(ended, 'session')} ended, none left${note}` }
+  if (state?.startsWith('done') === true)
+    return { status: 'revoked', said: `NOLOGIN set, ${count(ended, 'session')} ended, none left${note}` }
   if (ended > 0) return { status: 'revoked', said: `already NOLOGIN, ${count(ended, 'session')} ended, none left${note}` }
   return { status: 'revoked', said: `already NOLOGIN, no session left${note}` }
 }
@@ -370,7 +390,8 @@ function goneAnswer(row: sql.FoundRow): Answer {
 function liveness(target: Target, row: sql.FoundRow): Liveness {
   if (row.oid === null) {
     if (row.orphans === 0) return { status: 'dead', said: 'no such role, no session' }
-    if (target.oid !== undefined) return { status: 'alive', said: `the role is gone, but ${count(row.orphans, 'session')} of it open` }
+    if (target.oid !== undefined)
+      return { status: 'alive', said: `the role is gone, but ${count(row.orphans, 'session')} of it open` }
     return { status: 'unknown', said: 'no such role; sessions of deleted roles are open, and the oid is not known' }
   }
   if (row.login) return { status: 'alive', said: `the role can log in, ${count(row.sessions, 'session')} open` }
@@ -382,7 +403,8 @@ function dropAnswer(answer: string | undefined, owned: number): Answer {
   if (answer === 'done') return { status: 'revoked', said: `role deleted, ${count(owned, 'object')} handed to the heir` }
   if (answer === 'gone') return { status: 'absent', said: 'the role was deleted by somebody else' }
   if (answer === 'open') return OPENED_AGAIN
-  if (answer === 'session') return { status: 'retry', said: 'a session of the role is open; not deleted', effect: 'none', afterSeconds: 10 }
+  if (answer === 'session')
+    return { status: 'retry', said: 'a session of the role is open; not deleted', effect: 'none', afterSeconds: 10 }
   return stateAnswer(answer)
 }
 
@@ -390,7 +412,12 @@ function refusesToTidy(row: sql.FoundRow): Answer | undefined {
   if (row.refusal !== null) return { status: 'irrevocable', said: REFUSALS[row.refusal] }
   if (row.login) return { status: 'irrevocable', said: 'the role can log in: it was not cut, or was restored; not deleted' }
   if (row.sessions > 0) {
-    return { status: 'retry', said: `${count(row.sessions, 'session')} of the role still open; not deleted`, effect: 'none', afterSeconds: 10 }
+    return {
+      status: 'retry',
+      said: `${count(row.sessions, 'session')} of the role still open; not deleted`,
+      effect: 'none',
+      afterSeconds: 10,
+    }
   }
   return undefined
 }
@@ -398,8 +425,10 @@ function refusesToTidy(row: sql.FoundRow): Answer | undefined {
 /** What one role's own SQLSTATE means: classes that pass by themselves are retried, the rest is for a person. */
 function stateAnswer(state: string | undefined): Answer {
   if (state === 'gone') return { status: 'absent', said: 'the role vanished meanwhile' }
-  if (state === '42501') return { status: 'irrevocable', said: 'the admin lacks a privilege over this role or what it owns (42501)' }
-  if (state === '2BP01') return { status: 'retry', said: 'something new depends on the role (2BP01)', effect: 'none', afterSeconds: 30 }
+  if (state === '42501')
+    return { status: 'irrevocable', said: 'the admin lacks a privilege over this role or what it owns (42501)' }
+  if (state === '2BP01')
+    return { status: 'retry', said: 'something new depends on the role (2BP01)', effect: 'none', afterSeconds: 30 }
   if (state === undefined || /^(40|53|55|57|58|XX)/.test(state)) {
     return { status: 'retry', said: `PostgreSQL: ${state ?? 'no answer'}`, effect: 'none', afterSeconds: 2 }
   }

@@ -53,7 +53,13 @@ const REFUSAL = `
 
 const STATE = `
   r.oid::text AS oid, coalesce(r.rolcanlogin, false) AS login, ${REFUSAL} AS refusal,
-  (SELECT count(*)::int FROM pg_stat_activity a WHERE a.usesysid = r.oid AND a.pid <> pg_backend_pid()) AS sessions`
+  coalesce((SELECT a.sessions FROM activity a WHERE a.usesysid = r.oid), 0) AS sessions`
+
+/** Read once: the view walks over all backends each time. */
+const ACTIVITY = `
+  activity AS MATERIALIZED (
+    SELECT usesysid, count(*)::int AS sessions FROM pg_stat_activity
+     WHERE usesysid IS NOT NULL AND pid <> pg_backend_pid() GROUP BY usesysid)`
 
 /** A role as the server has it; `oid` is null where there is none. */
 export interface RoleRow {
@@ -65,11 +71,11 @@ export interface RoleRow {
 
 /** $1 names, $2 oids or nulls; a row for each, in order. Names are compared as text: a cast to `name` would cut them short. */
 export const FIND_ROLES = `
+  WITH ${ACTIVITY}
   SELECT ${STATE},
          (s.oid IS NOT NULL AND EXISTS (SELECT FROM pg_roles n WHERE n.rolname::text = s.name AND n.oid <> s.oid)) AS namesake,
-         (SELECT count(*)::int FROM pg_stat_activity a
-           WHERE a.pid <> pg_backend_pid() AND r.oid IS NULL AND a.usesysid IS NOT NULL
-             AND CASE WHEN s.oid IS NULL THEN a.usesysid NOT IN (SELECT oid FROM pg_roles) ELSE a.usesysid = s.oid END) AS orphans
+         (SELECT coalesce(sum(a.sessions), 0)::int FROM activity a
+           WHERE r.oid IS NULL AND CASE WHEN s.oid IS NULL THEN a.usesysid NOT IN (SELECT oid FROM pg_roles) ELSE a.usesysid = s.oid END) AS orphans
     FROM unnest($1::text[], $2::oid[]) WITH ORDINALITY s(name, oid, n)
    CROSS JOIN (SELECT * FROM pg_roles WHERE rolname = current_user) me
     LEFT JOIN pg_roles r ON CASE WHEN s.oid IS NULL THEN r.rolname::text = s.name ELSE r.oid = s.oid END
@@ -86,6 +92,7 @@ export interface FoundRow extends RoleRow {
  * and SET gives no access: PostgreSQL 16 puts whoever creates a role into it that way, to administer it.
  */
 export const FIND_MEMBERS = `
+  WITH ${ACTIVITY}
   SELECT ${STATE}, r.oid = g.oid AS "isGroup",
          EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole('${CONTAINED}') AND m.member = r.oid) AS contained,
          EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole('${REVOKED}') AND m.member = r.oid) AS revoked

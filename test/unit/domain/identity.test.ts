@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { canonicalIdentity, IdentityInvalid, oidcIdentity, patternFault, trustDomainOf } from '../../../functions/domain/identity.ts'
+import {
+  canonicalIdentity,
+  IdentityInvalid,
+  oidcIdentity,
+  patternFault,
+  trustDomainOf,
+} from '../../../functions/domain/identity.ts'
 
 describe('canonical names', () => {
   it.each([
@@ -86,10 +92,21 @@ describe('canonical names', () => {
 })
 
 it('patterns that can match no canonical name are told', () => {
-  for (const pattern of ['arn:aws:sts::*:assumed-role/a/*', 'arn:aws:iam::123456789012:role/team/*', 'arn:aws:iam::*:user/a/b', 'spiffe://Example.org/*']) {
+  for (const pattern of [
+    'arn:aws:sts::*:assumed-role/a/*',
+    'arn:aws:iam::123456789012:role/team/*',
+    'arn:aws:iam::*:user/a/b',
+    'spiffe://Example.org/*',
+  ]) {
     expect(patternFault(pattern)).toBeDefined()
   }
-  for (const pattern of ['arn:aws:iam::123456789012:role/ci-*', 'arn:aws:iam::*:role/**', 'spiffe://example.org/Ns/*', '**', 'https://i.example#*']) {
+  for (const pattern of [
+    'arn:aws:iam::123456789012:role/ci-*',
+    'arn:aws:iam::*:role/**',
+    'spiffe://example.org/Ns/*',
+    '**',
+    'https://i.example#*',
+  ]) {
     expect(patternFault(pattern)).toBeUndefined()
   }
 })

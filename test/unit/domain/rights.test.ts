@@ -18,7 +18,10 @@ describe('registration', () => {
       broker: false,
       namespaces: ['corp'],
     })
-    expect(registrationRight(settings, { uri: 'arn:aws:iam::1:role/a' }, 'arn:aws:iam::1:role/a')).toEqual({ broker: false, namespaces: [] })
+    expect(registrationRight(settings, { uri: 'arn:aws:iam::1:role/a' }, 'arn:aws:iam::1:role/a')).toEqual({
+      broker: false,
+      namespaces: [],
+    })
   })
 
   it('nobody for another one', () => {
@@ -29,7 +32,10 @@ describe('registration', () => {
   it('a broker for the identities of its grants, in their namespaces and not in its own', () => {
     const broker = { uri: 'spiffe://corp/vault', namespace: 'corp' }
     expect(registrationRight(settings, broker, 'spiffe://corp/ci/build/1')).toEqual({ broker: true, namespaces: ['ci'] })
-    expect(registrationRight(settings, broker, 'spiffe://corp/ci/deploy/1')).toEqual({ broker: true, namespaces: ['ci', 'deploys'] })
+    expect(registrationRight(settings, broker, 'spiffe://corp/ci/deploy/1')).toEqual({
+      broker: true,
+      namespaces: ['ci', 'deploys'],
+    })
     expect(registrationRight(settings, broker, 'spiffe://corp/web')).toBeUndefined()
   })
 })

@@ -14,22 +14,25 @@ function tableWith(answer: (request: SentRequest, place: number) => ScriptedAnsw
   const client = new DynamoDBClient({ ...service.configuration, maxAttempts: 1 })
   return { table: dynamoTable({ client, table: 't', clock, random: testRandomness() }), requests: service.requests, clock }
 }
-const cancelled = (...codes: string[]) => awsError('TransactionCanceledException', { CancellationReasons: codes.map((Code) => ({ Code })) })
+const cancelled = (...codes: string[]) =>
+  awsError('TransactionCanceledException', { CancellationReasons: codes.map((Code) => ({ Code })) })
 
 describe('a busy table', () => {
-  it.each(['ProvisionedThroughputExceededException', 'ThrottlingException', 'RequestLimitExceeded', 'TransactionConflictException'])(
-    '%s is tried again with growing pauses, then said to be busy',
-    async (name) => {
-      const { table, requests, clock } = tableWith(() => awsError(name))
-      await expect(table.write({ update: key, add: [['n', 1]] })).rejects.toThrow(StoreBusy)
-      expect(requests).toHaveLength(6)
-      expect(clock.slept).toHaveLength(5)
-      for (const [place, pause] of clock.slept.entries()) {
-        expect(pause).toBeGreaterThanOrEqual(0)
-        expect(pause).toBeLessThan([50, 100, 200, 400, 800][place] ?? 0)
-      }
-    },
-  )
+  it.each([
+    'ProvisionedThroughputExceededException',
+    'ThrottlingException',
+    'RequestLimitExceeded',
+    'TransactionConflictException',
+  ])('%s is tried again with growing pauses, then said to be busy', async (name) => {
+    const { table, requests, clock } = tableWith(() => awsError(name))
+    await expect(table.write({ update: key, add: [['n', 1]] })).rejects.toThrow(StoreBusy)
+    expect(requests).toHaveLength(6)
+    expect(clock.slept).toHaveLength(5)
+    for (const [place, pause] of clock.slept.entries()) {
+      expect(pause).toBeGreaterThanOrEqual(0)
+      expect(pause).toBeLessThan([50, 100, 200, 400, 800][place] ?? 0)
+    }
+  })
 
   it('is served when it recovers', async () => {
     const { table, requests } = tableWith((_, place) => (place < 3 ? awsError('ThrottlingException') : {}))
@@ -95,10 +98,17 @@ describe('a cancelled transaction', () => {
   it('by a condition is answered, also beside a conflict', async () => {
     const { table, requests } = tableWith(() =>
       awsError('TransactionCanceledException', {
-        CancellationReasons: [{ Code: 'TransactionConflict' }, { Code: 'ConditionalCheckFailed', Item: { pk: { S: 'P' }, sk: { S: 'T' }, n: { N: '3' } } }],
+        CancellationReasons: [
+          { Code: 'TransactionConflict' },
+          { Code: 'ConditionalCheckFailed', Item: { pk: { S: 'P' }, sk: { S: 'T' }, n: { N: '3' } } },
+        ],
       }),
     )
-    expect(await table.transact(operations)).toEqual({ ok: false, failed: [false, true], current: [undefined, { pk: 'P', sk: 'T', n: 3 }] })
+    expect(await table.transact(operations)).toEqual({
+      ok: false,
+      failed: [false, true],
+      current: [undefined, { pk: 'P', sk: 'T', n: 3 }],
+    })
     expect(requests).toHaveLength(1)
   })
 

@@ -20,7 +20,10 @@ beforeAll(() => {
   writeFileSync(join(directory, 'settings.json'), JSON.stringify(settings))
   writeFileSync(join(directory, 'broken.json'), '{')
   writeFileSync(join(directory, 'wrong.json'), JSON.stringify({ ...settings, ownerLeavesDefault: 'perhaps', secret: 'hunter2' }))
-  writeFileSync(join(directory, 'dead.json'), JSON.stringify({ ...settings, protected: ['arn:aws:iam::123456789012:role/prod/*'] }))
+  writeFileSync(
+    join(directory, 'dead.json'),
+    JSON.stringify({ ...settings, protected: ['arn:aws:iam::123456789012:role/prod/*'] }),
+  )
 })
 afterAll(() => rmSync(directory, { recursive: true }))
 
@@ -58,12 +61,21 @@ describe('readEnvironment', () => {
   })
 
   it('takes LAMBDA_TASK_ROOT for the folder', () => {
-    expect(readEnvironment(['settings'], { variables: { SETTINGS_FILE: 'settings.json', LAMBDA_TASK_ROOT: directory } })).toEqual({ settings })
+    expect(readEnvironment(['settings'], { variables: { SETTINGS_FILE: 'settings.json', LAMBDA_TASK_ROOT: directory } })).toEqual(
+      { settings },
+    )
   })
 
   it('names everything that is missing at once', () => {
-    const problems = problemsOf(() => readEnvironment(['tableName', 'outcomeBus', 'archiveBucket', 'auditIndexTable'], { variables: { TABLE_NAME: '' } }))
-    expect(problems).toEqual(['TABLE_NAME is missing', 'OUTCOME_BUS is missing', 'ARCHIVE_BUCKET is missing', 'AUDIT_INDEX_TABLE is missing'])
+    const problems = problemsOf(() =>
+      readEnvironment(['tableName', 'outcomeBus', 'archiveBucket', 'auditIndexTable'], { variables: { TABLE_NAME: '' } }),
+    )
+    expect(problems).toEqual([
+      'TABLE_NAME is missing',
+      'OUTCOME_BUS is missing',
+      'ARCHIVE_BUCKET is missing',
+      'AUDIT_INDEX_TABLE is missing',
+    ])
   })
 
   it.each([

@@ -100,7 +100,11 @@ describe('requests', () => {
     ] as const) {
       const result = await handler(event(method, path))
       expect(result.statusCode).toBe(404)
-      expect(JSON.parse(result.body)).toMatchObject({ type: 'https://rescind.io/problems/not-found', code: 'not-found', status: 404 })
+      expect(JSON.parse(result.body)).toMatchObject({
+        type: 'https://rescind.io/problems/not-found',
+        code: 'not-found',
+        status: 404,
+      })
     }
   })
 
@@ -120,7 +124,9 @@ describe('requests', () => {
 
 describe('refusals', () => {
   it('are problem documents with all that is known', async () => {
-    const { result, problem, log } = await failing(new ProblemError('fenced', 'the identity is fenced', { cases: ['c'], lease: 'l', errors: [{ path: '/a', message: 'm' }] }))
+    const { result, problem, log } = await failing(
+      new ProblemError('fenced', 'the identity is fenced', { cases: ['c'], lease: 'l', errors: [{ path: '/a', message: 'm' }] }),
+    )
     expect(result.headers['content-type']).toBe('application/problem+json')
     expect(problem).toEqual({
       type: 'https://rescind.io/problems/fenced',
@@ -180,7 +186,11 @@ describe('refusals', () => {
 
 describe('readBody', () => {
   const read = (body: string | Uint8Array, type: string | undefined = 'application/json', types?: string[]) =>
-    readBody({ headers: type === '' ? {} : { 'content-type': type }, body: typeof body === 'string' ? Buffer.from(body) : body }, Body, types)
+    readBody(
+      { headers: type === '' ? {} : { 'content-type': type }, body: typeof body === 'string' ? Buffer.from(body) : body },
+      Body,
+      types,
+    )
   const refusal = (expected: Record<string, unknown>) => expect.objectContaining(expected)
 
   it('reads JSON in UTF-8', () => {
@@ -221,7 +231,10 @@ describe('readBody', () => {
 
   it('names no more than twenty places', () => {
     try {
-      readBody({ headers: { 'content-type': 'application/json' }, body: Buffer.from(JSON.stringify(Array(100).fill(0))) }, z.array(z.string()))
+      readBody(
+        { headers: { 'content-type': 'application/json' }, body: Buffer.from(JSON.stringify(Array(100).fill(0))) },
+        z.array(z.string()),
+      )
       expect.unreachable()
     } catch (error) {
       expect(error).toMatchObject({ errors: expect.objectContaining({ length: 20 }) })

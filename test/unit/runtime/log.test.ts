@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
+import { IssuerRefused } from '../../../functions/providers/contract.ts'
 import { jsonLog, OwnError } from '../../../functions/runtime/log.ts'
 import { ProblemError } from '../../../functions/runtime/problem-error.ts'
-import { IssuerRefused } from '../../../functions/providers/contract.ts'
 import { testClock } from '../../support/tools.ts'
 
 class OurError extends OwnError {
@@ -48,7 +48,8 @@ describe('lines', () => {
 })
 
 describe('errors', () => {
-  const error = (thrown: unknown) => logged((log) => log.error('failed', Object.assign({ lease: 'l' }, { error: thrown })))[0].error
+  const error = (thrown: unknown) =>
+    logged((log) => log.error('failed', Object.assign({ lease: 'l' }, { error: thrown })))[0].error
 
   it('of others are named by class and code, never by message', () => {
     const foreign = Object.assign(new TypeError('password hunter2 refused\n    at hunter2 (/etc/hunter2:1:1)'), { code: '28P01' })
@@ -89,7 +90,10 @@ describe('errors', () => {
   })
 
   it('of AWS show status and request id', () => {
-    const foreign = Object.assign(new Error('x'), { name: 'ThrottlingException', $metadata: { httpStatusCode: 400, requestId: 'r-1' } })
+    const foreign = Object.assign(new Error('x'), {
+      name: 'ThrottlingException',
+      $metadata: { httpStatusCode: 400, requestId: 'r-1' },
+    })
     expect(error(foreign)).toMatchObject({ name: 'ThrottlingException', status: 400, requestId: 'r-1' })
   })
 })

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { KeyUnusable, fileKeys } from '../../../functions/runtime/keys.ts'
+import { fileKeys, KeyUnusable } from '../../../functions/runtime/keys.ts'
 import type { KeyService } from '../../../functions/runtime/ports.ts'
 import { opener, Sealed, sealer } from '../../../functions/runtime/sealing.ts'
 import { testClock, testRandomness } from '../../support/tools.ts'

@@ -15,7 +15,10 @@ const record = (id: string, body: unknown, group?: string): SqsRecord => ({
   attributes: { ApproximateReceiveCount: '2', SentTimestamp: '1000', ...(group === undefined ? {} : { MessageGroupId: group }) },
 })
 
-function batch(handle: (message: Message) => Promise<void>, changed: { onInvalid?: () => Promise<void>; visible?: () => Promise<void>; concurrency?: number } = {}) {
+function batch(
+  handle: (message: Message) => Promise<void>,
+  changed: { onInvalid?: () => Promise<void>; visible?: () => Promise<void>; concurrency?: number } = {},
+) {
   const invalid: InvalidMessage[] = []
   const postponed: [string, number][] = []
   const log = testLog()
@@ -83,7 +86,13 @@ describe('a batch', () => {
   it('of a FIFO queue keeps the order of a group and gives its rest back after a failure', async () => {
     const { handle, handled } = failOn(2)
     const { failures } = batch(handle)
-    const records = [record('a', ok(1), 'x'), record('b', ok(2), 'x'), record('c', ok(3), 'x'), record('d', ok(4), 'y'), record('e', ok(5), 'y')]
+    const records = [
+      record('a', ok(1), 'x'),
+      record('b', ok(2), 'x'),
+      record('c', ok(3), 'x'),
+      record('d', ok(4), 'y'),
+      record('e', ok(5), 'y'),
+    ]
     expect(await failures(...records)).toEqual(['b', 'c'])
     expect(handled.filter((n) => n <= 3)).toEqual([1, 2])
     expect(handled.filter((n) => n > 3)).toEqual([4, 5])
@@ -91,15 +100,18 @@ describe('a batch', () => {
 })
 
 describe('messages that are none', () => {
-  it.each(['hunter2', '{"v":2,"n":1}', '{"v":1,"n":"hunter2"}', '{"v":1,"n":1,"more":1}', 'null'])('are quarantined and deleted: %s', async (body) => {
-    const { handle, handled } = failOn()
-    const { failures, invalid, log } = batch(handle)
-    expect(await failures(record('a', body), record('b', ok(1)))).toEqual([])
-    expect(handled).toEqual([1])
-    expect(invalid).toMatchObject([{ messageId: 'a', queue: 'work-a-p0', receiveCount: 2, sentAt: 1000, body }])
-    expect(JSON.stringify(invalid[0]?.notes)).not.toContain('hunter2')
-    expect(JSON.stringify(log.lines)).not.toContain('hunter2')
-  })
+  it.each(['hunter2', '{"v":2,"n":1}', '{"v":1,"n":"hunter2"}', '{"v":1,"n":1,"more":1}', 'null'])(
+    'are quarantined and deleted: %s',
+    async (body) => {
+      const { handle, handled } = failOn()
+      const { failures, invalid, log } = batch(handle)
+      expect(await failures(record('a', body), record('b', ok(1)))).toEqual([])
+      expect(handled).toEqual([1])
+      expect(invalid).toMatchObject([{ messageId: 'a', queue: 'work-a-p0', receiveCount: 2, sentAt: 1000, body }])
+      expect(JSON.stringify(invalid[0]?.notes)).not.toContain('hunter2')
+      expect(JSON.stringify(log.lines)).not.toContain('hunter2')
+    },
+  )
 
   it('come back when the quarantine does not take them', async () => {
     const { failures } = batch(failOn().handle, {

@@ -12,7 +12,13 @@ const known = {
 const other = `whsec_${Buffer.alloc(32, 9).toString('base64')}`
 
 const verify = (
-  changed: { headers?: Record<string, string | undefined>; body?: string; now?: number; secrets?: string[]; tolerance?: number } = {},
+  changed: {
+    headers?: Record<string, string | undefined>
+    body?: string
+    now?: number
+    secrets?: string[]
+    tolerance?: number
+  } = {},
 ) =>
   verifyWebhook(
     {

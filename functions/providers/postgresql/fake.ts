@@ -1,0 +1,223 @@
+import type { Answer, LeverAnswer, Liveness, Provider, ProviderModule, Subject, Tools } from '../contract.ts'
+import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
+import type { Lever, Settings, Target } from './definition.ts'
+import { definition } from './definition.ts'
+
+type Batch = readonly Subject<Target, never>[]
+
+export interface FakeRole {
+  readonly name: string
+  readonly oid: string
+  readonly memberOf: ReadonlySet<string>
+  readonly superuser: boolean
+  /** Objects owned, by database. */
+  readonly owned: Map<string, number>
+  login: boolean
+  mark: 'contained' | 'revoked' | undefined
+  sessions: number
+}
+
+/**
+ * A PostgreSQL server in memory, with what the provider relies on: NOLOGIN leaves sessions alone, a deleted role's
+ * sessions go on, oids are never used twice. Deterministic: no clock, no chance.
+ */
+export class FakePostgresql {
+  readonly admin = { user: 'rescind', password: 'fake-admin-password' }
+  readonly system = '7000000000000000001'
+  readonly module: ProviderModule<Target, never, Lever, Settings> = {
+    definition,
+    connect: (issuer, tools) => this.#connect(issuer.settings, tools),
+  }
+  /** By oid; deleted roles that have sessions stay, with `deleted`. */
+  readonly roles = new Map<string, FakeRole & { deleted: boolean }>()
+  /** What is wrong: nothing answers, the admin is refused, another server answers, calls are refused with a time to wait. */
+  fault: 'none' | 'down' | 'refused' | 'other' | 'throttled' = 'none'
+  /** Every call that reached the server, in order. */
+  readonly calls: { readonly method: string; readonly size: number }[] = []
+  #nextOid = 16_384
+
+  settings(overrides: Partial<Settings> = {}): Settings {
+    const network = { host: 'db.fake', port: 5432, database: 'postgres', tls: { mode: 'disable' } } as const
+    const times = { connectTimeoutMilliseconds: 5000, statementTimeoutMilliseconds: 10_000 }
+    return { ...network, ...times, system: this.system, ...overrides }
+  }
+
+  create(name: string, options: { memberOf?: readonly string[]; superuser?: boolean; login?: boolean } = {}): FakeRole {
+    if (this.find({ role: name }) !== undefined) throw new RangeError('role exists')
+    const oid = String(this.#nextOid)
+    this.#nextOid += 1
+    const { memberOf = [], superuser = false, login = true } = options
+    const role = {
+      name,
+      oid,
+      memberOf: new Set(memberOf),
+      superuser,
+      owned: new Map(),
+      login,
+      mark: undefined,
+      sessions: 0,
+      deleted: false,
+    }
+    this.roles.set(oid, role)
+    return role
+  }
+
+  /** DROP ROLE: its sessions go on. */
+  drop(oid: string): void {
+    const role = this.roles.get(oid)
+    if (role === undefined) return
+    role.deleted = true
+    role.login = false
+  }
+
+  /** Opens a session; false where the role may not log in. */
+  login(oid: string): boolean {
+    const role = this.roles.get(oid)
+    if (role === undefined || role.deleted || !role.login) return false
+    role.sessions += 1
+    return true
+  }
+
+  find({ role: name, oid }: Target): FakeRole | undefined {
+    if (oid !== undefined) {
+      const role = this.roles.get(oid)
+      return role === undefined || role.deleted ? undefined : role
+    }
+    return [...this.roles.values()].find((role) => role.name === name && !role.deleted)
+  }
+
+  async #connect(settings: Settings, tools: Tools): Promise<Provider<Target, never, Lever>> {
+    const secret = await tools.adminSecret()
+    if (secret !== JSON.stringify(this.admin))
+      throw new IssuerRefused('PostgreSQL: the server refuses the admin password (28P01)')
+    this.#enter('connect', 0, settings)
+    const each = (method: string, work: (target: Target) => Answer) => async (batch: Batch) => {
+      this.#enter(method, batch.length, settings)
+      return batch.map(({ target }) => work(target))
+    }
+    return {
+      revoke: each('revoke', (target) => this.#revoke(target)),
+      restore: each('restore', (target) => this.#restore(target)),
+      tidy: each('tidy', (target) => this.#tidy(target, settings.reassignTo)),
+      verify: async (batch) => {
+        this.#enter('verify', batch.length, settings)
+        return batch.map(({ target }) => this.#liveness(target))
+      },
+      contain: async (lever) => {
+        this.#enter('contain', 1, settings)
+        return this.#contain(lever)
+      },
+      release: async (lever) => {
+        this.#enter('release', 1, settings)
+        return this.#release(lever)
+      },
+      close: async () => undefined,
+    }
+  }
+
+  #enter(method: string, size: number, settings: Settings): void {
+    if (this.fault === 'down') throw new IssuerUnavailable('PostgreSQL: no answer to rely on (ECONNREFUSED)')
+    if (this.fault === 'throttled') throw new IssuerUnavailable('PostgreSQL: no answer to rely on (53300)', { afterSeconds: 7 })
+    if (this.fault === 'refused') throw new IssuerRefused('PostgreSQL: the server refuses the admin password (28P01)')
+    if (this.fault === 'other' || settings.system !== this.system)
+      throw new IssuerRefused('another PostgreSQL server answers here')
+    this.calls.push({ method, size })
+  }
+
+  #endSessions(role: FakeRole): number {
+    const { sessions } = role
+    role.sessions = 0
+    return sessions
+  }
+
+  #shut(role: FakeRole, mark: 'contained' | 'revoked'): boolean {
+    const wasOpen = role.login
+    if (wasOpen || role.mark === 'contained') role.mark = mark
+    role.login = false
+    return wasOpen
+  }
+
+  #revoke(target: Target): Answer {
+    const role = this.find(target)
+    if (role === undefined) {
+      const orphan = target.oid === undefined ? undefined : this.roles.get(target.oid)
+      const ended = orphan === undefined ? 0 : this.#endSessions(orphan)
+      if (ended > 0) return { status: 'revoked', said: `the role was gone, ${ended} sessions of it ended, none left` }
+      return { status: 'absent', said: 'the server has no such role' }
+    }
+    if (role.superuser) return { status: 'irrevocable', said: 'it is a superuser: not cut, a person must' }
+    const wasOpen = this.#shut(role, 'revoked')
+    const ended = this.#endSessions(role)
+    if (wasOpen) return { status: 'revoked', said: `NOLOGIN set, ${ended} sessions ended, none left` }
+    return {
+      status: 'revoked',
+      said: ended > 0 ? `already NOLOGIN, ${ended} sessions ended` : 'already NOLOGIN, no session left',
+    }
+  }
+
+  #liveness(target: Target): Liveness {
+    const role = this.find(target) ?? (target.oid === undefined ? undefined : this.roles.get(target.oid))
+    if (role === undefined || (!role.login && role.sessions === 0)) return { status: 'dead', said: 'no login, no session' }
+    return { status: 'alive', said: `${role.sessions} sessions open` }
+  }
+
+  #restore(target: Target): Answer {
+    const role = this.find(target)
+    if (role === undefined) return { status: 'irrevocable', said: 'the role is gone: it cannot be restored' }
+    if (role.login) return { status: 'revoked', said: 'undone before: the role can log in' }
+    if (role.mark !== 'revoked') return { status: 'irrevocable', said: 'the role was not shut by a revocation: left as it is' }
+    role.login = true
+    role.mark = undefined
+    return { status: 'revoked', said: 'undone: the role has LOGIN again' }
+  }
+
+  #tidy(target: Target, heir: string | undefined): Answer {
+    const role = this.find(target)
+    if (role === undefined) return { status: 'absent', said: 'the server has no such role' }
+    if (role.login) return { status: 'irrevocable', said: 'the role can log in: it was not cut, or was restored; not deleted' }
+    if (role.sessions > 0)
+      return { status: 'retry', said: 'a session of the role is open; not deleted', effect: 'none', afterSeconds: 10 }
+    const owned = [...role.owned.values()].reduce((sum, objects) => sum + objects, 0)
+    const inherits = heir === undefined ? undefined : this.find({ role: heir })
+    if (owned > 0 && inherits === undefined) {
+      return {
+        status: 'irrevocable',
+        said: `the role owns ${owned} objects in ${role.owned.size} databases, and no heir is configured`,
+      }
+    }
+    for (const [database, objects] of role.owned) inherits?.owned.set(database, (inherits.owned.get(database) ?? 0) + objects)
+    this.drop(role.oid)
+    return { status: 'revoked', said: `role deleted, ${owned} objects handed to the heir` }
+  }
+
+  #members({ memberOf }: Lever): FakeRole[] | undefined {
+    const group = this.find({ role: memberOf })
+    if (group === undefined) return undefined
+    return [group, ...[...this.roles.values()].filter((role) => role.memberOf.has(memberOf) && !role.deleted)]
+  }
+
+  #contain(lever: Lever): LeverAnswer {
+    const members = this.#members(lever)
+    if (members === undefined)
+      return { status: 'unsupported', said: 'there is no group role of that name: nothing was contained' }
+    let shut = 0
+    for (const role of members.filter(({ superuser }) => !superuser)) {
+      if (this.#shut(role, 'contained')) shut += 1
+      this.#endSessions(role)
+    }
+    const open = members.filter(({ login }) => login).length
+    if (open > 0) return { status: 'unsupported', said: `${shut} roles set NOLOGIN; ${open} members still open` }
+    return { status: 'done', said: `${shut} roles set NOLOGIN` }
+  }
+
+  #release(lever: Lever): LeverAnswer {
+    const members = this.#members(lever)
+    if (members === undefined) return { status: 'unsupported', said: 'there is no group role of that name: nothing was released' }
+    const contained = members.filter(({ mark }) => mark === 'contained')
+    for (const role of contained) {
+      role.login = true
+      role.mark = undefined
+    }
+    return { status: 'done', said: `${contained.length} roles released` }
+  }
+}

@@ -1,0 +1,86 @@
+import { FakeOAuth } from '../../../functions/providers/oauth/fake.ts'
+import { FakePostgresql } from '../../../functions/providers/postgresql/fake.ts'
+import type { Faults } from '../../conformance/suite.ts'
+import { conformance } from '../../conformance/suite.ts'
+
+/** The fakes behave like the real issuers: they pass the same suite. */
+
+function faultsOf(fake: { fault: 'none' | 'down' | 'refused' | 'other' | 'throttled' }): Faults {
+  const set = (fault: 'none' | 'down' | 'other') => async () => {
+    fake.fault = fault
+  }
+  // Nothing in memory hangs: a hang is what the provider makes of it, no answer.
+  return { down: set('down'), hang: set('down'), other: set('other'), heal: set('none') }
+}
+
+const postgresql = new FakePostgresql()
+conformance(
+  postgresql.module,
+  'fake postgresql',
+  async () => {
+    let serial = 0
+    const name = () => {
+      serial += 1
+      return `role_${serial}`
+    }
+    const mint = async (options: { name?: string; lever?: { memberOf: string }; superuser?: boolean } = {}) => {
+      const { lever, superuser = false } = options
+      const role = postgresql.create(options.name ?? name(), { superuser, memberOf: lever === undefined ? [] : [lever.memberOf] })
+      const { oid } = role
+      return {
+        subject: { lease: oid, target: { role: role.name, oid } },
+        secrets: [],
+        async works() {
+          if (!postgresql.login(oid)) return false
+          role.sessions -= 1
+          return true
+        },
+        async open() {
+          postgresql.login(oid)
+          return { alive: async () => role.sessions > 0, close: async () => undefined }
+        },
+      }
+    }
+    return {
+      issuer: { name: 'db', settings: postgresql.settings() },
+      adminSecret: JSON.stringify(postgresql.admin),
+      wrongSecret: JSON.stringify({ user: 'rescind', password: 'wrong-password' }),
+      faults: faultsOf(postgresql),
+      repeated: 'revoked',
+      mint,
+      neverExisted: () => ({ subject: { lease: 'never', target: { role: 'never', oid: '4000000000' } }, status: 'absent' }),
+      poison: async () => ({ subject: (await mint({ superuser: true })).subject, status: 'irrevocable' }),
+      replace: async ({ subject: { target } }) => {
+        postgresql.drop(target.oid ?? '')
+        return await mint({ name: target.role })
+      },
+      hostileNames: [`'; DROP ROLE "x"`, '日本', ' padded '],
+      lever: async () => {
+        const memberOf = name()
+        postgresql.create(memberOf, { login: false })
+        return { memberOf }
+      },
+      stop: async () => undefined,
+    }
+  },
+  ['poison', 'replace'],
+)
+
+const oauth = new FakeOAuth()
+conformance(oauth.module, 'fake oauth', async () => ({
+  issuer: { name: 'idp', settings: oauth.settings() },
+  adminSecret: JSON.stringify(oauth.admin),
+  wrongSecret: JSON.stringify({ clientId: 'rescind', clientSecret: 'wrong-secret' }),
+  faults: faultsOf(oauth),
+  repeated: 'absent',
+  mint: async () => {
+    const { token } = oauth.issue('refresh_token')
+    const target = { tokenType: 'refresh_token' as const }
+    return { subject: { lease: token, target, secret: { token } }, secrets: [token], works: async () => oauth.honours(token) }
+  },
+  neverExisted: () => ({
+    subject: { lease: 'never', target: { tokenType: 'refresh_token' }, secret: { token: 'never' } },
+    status: 'absent',
+  }),
+  stop: async () => undefined,
+}))
