@@ -1,4 +1,5 @@
 import { existsSync, globSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { isBuiltin } from 'node:module'
 import { basename, dirname, join, resolve } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -117,7 +118,7 @@ async function run(chosen: readonly Entry[], outdir: string, root: string, banne
     write: false,
     // What fails is thrown, with every message in it.
     logLevel: 'silent',
-    plugins: [worker(root), absent(), environmentCredentials()],
+    plugins: [worker(root), absent(), environmentCredentials(), shakeableSchemas()],
   })
   for (const [file, output] of Object.entries(result.metafile.outputs)) {
     const foreign = output.imports.filter(({ external, path }) => external === true && !isBuiltin(path))
@@ -179,6 +180,22 @@ const environmentCredentials = (): esbuild.Plugin => ({
       loader: 'js',
       contents: `export { fromEnv as defaultProvider } from '@aws-sdk/credential-provider-env'`,
     }))
+  },
+})
+
+/**
+ * An SDK client names the traits of its schemas by constants (`{ [_hH]: _xaa }`). A computed key could run code, so the
+ * bundler keeps the schemas of all operations though two are used (S3: 66 KB). With the constants' own texts as keys
+ * they are plain data, and what nobody refers to is dropped.
+ */
+const shakeableSchemas = (): esbuild.Plugin => ({
+  name: 'shakeable-schemas',
+  setup(build) {
+    build.onLoad({ filter: /@aws-sdk[\\/](?:[^\\/]+[\\/])+schemas[\\/]schemas_\d+\.js$/ }, async ({ path }) => {
+      const code = await readFile(path, 'utf8')
+      const texts = new Map([...code.matchAll(/^const (\w+) = ("[^"\\]*");$/gm)].map(([, name, text]) => [name, text]))
+      return { loader: 'js', contents: code.replace(/\[(\w+)\]:/g, (key, name: string) => (texts.has(name) ? `${texts.get(name)}:` : key)) }
+    })
   },
 })
 

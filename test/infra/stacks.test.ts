@@ -223,7 +223,18 @@ describe('feeds', () => {
       expect(Number(mapping?.[1].Properties['MaximumRetryAttempts'])).toBeGreaterThan(0)
       expect(JSON.stringify(mapping?.[1].Properties['DestinationConfig'])).toContain(queueId(template, `${name}-dead`))
     }
-    expect(JSON.stringify(mappings('close')[0]?.[1].Properties['FilterCriteria'])).toContain('CASE#')
+    // What moves a case on: itself, its progress, a chunk that waits for proof; and a lease that retention removed.
+    const filters = JSON.parse(JSON.stringify(mappings('close')[0]?.[1].Properties['FilterCriteria'])) as {
+      Filters: { Pattern: string }[]
+    }
+    expect(filters.Filters.map(({ Pattern }) => JSON.parse(Pattern))).toEqual([
+      { eventName: ['INSERT', 'MODIFY'], dynamodb: { NewImage: { kind: { S: ['case', 'progress'] } } } },
+      {
+        eventName: ['MODIFY'],
+        dynamodb: { NewImage: { kind: { S: ['chunk'] }, step: { S: ['verify'] }, state: { S: ['open'] } } },
+      },
+      { eventName: ['REMOVE'], dynamodb: { OldImage: { kind: { S: ['lease'] } } } },
+    ])
     expect(mappings('prove')[0]?.[1].Properties['FilterCriteria']).toBeUndefined()
   })
 

@@ -5,6 +5,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 
 /**
  * MiniStack (PyPI, MIT): an AWS emulator that enforces IAM with `AUTH=true`. It needs Python 3.10 or newer with venv; it
@@ -19,8 +20,16 @@ const PYTHON = process.platform === 'win32' ? join(VENV, 'Scripts', 'python.exe'
 const INSTALL_MILLISECONDS = 240_000
 const START_MILLISECONDS = 30_000
 
+export interface MiniStackOptions {
+  /**
+   * Speak TLS alone, with a certificate of its own that this process is made to trust. Over plain HTTP its IAM sees
+   * `aws:SecureTransport` as false, so buckets and queues that demand TLS refuse everybody.
+   */
+  readonly tls?: boolean
+}
+
 export interface MiniStack {
-  /** `http://127.0.0.1:<port>`, for every service. */
+  /** `http://127.0.0.1:<port>` (with TLS `https:`), for every service. */
   readonly endpoint: string
   readonly account: string
   readonly region: string
@@ -38,7 +47,7 @@ export interface MiniStack {
  * Starts an emulator of its own for the caller, on a free port of the loopback interface. Where there is no usable
  * Python, or the packages cannot be had, it says so in one loud line and answers `undefined`: the caller skips.
  */
-export async function startMiniStack(): Promise<MiniStack | undefined> {
+export async function startMiniStack({ tls = false }: MiniStackOptions = {}): Promise<MiniStack | undefined> {
   try {
     await install()
   } catch (error) {
@@ -47,7 +56,7 @@ export async function startMiniStack(): Promise<MiniStack | undefined> {
   let last = ''
   // Between finding a free port and listening on it, somebody else may take it.
   for (let attempt = 0; attempt < 3; attempt += 1) {
-    const started = await start()
+    const started = await start(tls)
     if (typeof started !== 'string') return started
     last = started
   }
@@ -55,7 +64,7 @@ export async function startMiniStack(): Promise<MiniStack | undefined> {
 }
 
 function skipped(reason: string): undefined {
-  const line = `SKIPPED: no MiniStack, so nothing is proven against an IAM that enforces. Reason: ${reason}`
+  const line = `SKIPPED: no MiniStack, so nothing is proven here against an IAM that enforces. Reason: ${reason}`
   process.stderr.write(`\n*** ${line.replaceAll(/\s+/g, ' ')} ***\n\n`)
   return undefined
 }
@@ -166,12 +175,59 @@ const ACCOUNT = '000000000000'
 const REGION = 'us-east-1'
 const ROOT_CREDENTIALS = { accessKeyId: 'test', secretAccessKey: 'test' }
 
+/** Writes `cert.pem` and `key.pem`: two days for 127.0.0.1, signed by itself. */
+const CERTIFICATE = `
+import datetime, ipaddress, pathlib, sys
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+folder = pathlib.Path(sys.argv[1])
+key = ec.generate_private_key(ec.SECP256R1())
+name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, 'MiniStack for Rescind')])
+now = datetime.datetime.now(datetime.timezone.utc)
+builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+builder = builder.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=2))
+builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address('127.0.0.1'))])
+certificate = builder.add_extension(names, False).sign(key, hashes.SHA256())
+(folder / 'cert.pem').write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+(folder / 'key.pem').write_bytes(key.private_bytes(*form))
+`
+
+interface Transport {
+  readonly command: readonly string[]
+  /** For the server and its Lambdas, and for children of the caller (the CDK CLI). */
+  readonly environment: Readonly<Record<string, string>>
+}
+
+/** The server's own command opens 443 too when it speaks TLS; its application under the same web server does not. */
+async function overTls(folder: string, port: number): Promise<Transport> {
+  await run(PYTHON, ['-c', CERTIFICATE, folder], 20_000)
+  const [certificate, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
+  // `fetch` takes no certificate of its own: it trusts what this process trusts.
+  setDefaultCACertificates([...getCACertificates('default'), await readFile(certificate, 'utf8')])
+  const files = ['--certfile', certificate, '--keyfile', key]
+  return {
+    command: ['-m', 'hypercorn', 'ministack.app:app', '--bind', `127.0.0.1:${port}`, ...files, '--workers', '0'],
+    environment: {
+      USE_SSL: '1',
+      MINISTACK_SSL_CERT: certificate,
+      MINISTACK_SSL_KEY: key,
+      NODE_EXTRA_CA_CERTS: certificate,
+      AWS_CA_BUNDLE: certificate,
+    },
+  }
+}
+
 /** The running server, or what it printed before it gave up. */
-async function start(): Promise<MiniStack | string> {
+async function start(tls: boolean): Promise<MiniStack | string> {
   const port = await freePort()
-  const endpoint = `http://127.0.0.1:${port}`
+  const endpoint = `${tls ? 'https' : 'http'}://127.0.0.1:${port}`
   const folder = await mkdtemp(join(tmpdir(), 'rescind-ministack-'))
+  const transport: Transport = tls ? await overTls(folder, port) : { command: ['-m', 'ministack'], environment: {} }
   const aws = {
+    ...transport.environment,
     AWS_ENDPOINT_URL: endpoint,
     AWS_ENDPOINT_URL_S3: endpoint,
     AWS_ACCESS_KEY_ID: ROOT_CREDENTIALS.accessKeyId,
@@ -180,7 +236,7 @@ async function start(): Promise<MiniStack | string> {
     AWS_DEFAULT_REGION: REGION,
     AWS_EC2_METADATA_DISABLED: 'true',
   }
-  const child = spawn(PYTHON, ['-m', 'ministack'], {
+  const child = spawn(PYTHON, [...transport.command], {
     cwd: folder,
     // Nothing of the caller's own AWS environment; its Lambdas run on the `node` that runs this.
     env: {
@@ -194,6 +250,9 @@ async function start(): Promise<MiniStack | string> {
       LAMBDA_EXECUTOR: 'local',
       PERSIST_STATE: '0',
       AUTH: 'true',
+      // Fixed ports that nothing here asks for.
+      IOT_MTLS_ENABLED: '0',
+      SFTP_ENABLED: '0',
     },
     stdio: ['ignore', 'pipe', 'pipe'],
     // Its own process group, so that `stop` reaches the Lambdas that it started.
