@@ -5,8 +5,9 @@ import { ConfigInvalid } from '../lib/config.ts'
 import { rescindApp } from '../lib/stacks/app.ts'
 
 /**
- * The CDK app. `RESCIND_CONFIG` names another configuration file than `rescind.config.ts`; `RESCIND_CLI_CREDENTIALS=1`
- * deploys with the caller's credentials instead of the bootstrap roles.
+ * The CDK app. `RESCIND_CONFIG` names another configuration file than `rescind.config.ts`, `RESCIND_BUNDLES` another
+ * folder of bundles than `dist/functions`; `RESCIND_CLI_CREDENTIALS=1` deploys with the caller's credentials instead of
+ * the bootstrap roles.
  */
 const root = resolve(import.meta.dirname, '..')
 const file = resolve(root, process.env['RESCIND_CONFIG'] ?? 'rescind.config.ts')
@@ -16,7 +17,7 @@ try {
   rescindApp({
     config: module.default,
     catalog,
-    bundles: resolve(root, 'dist/functions'),
+    bundles: resolve(root, process.env['RESCIND_BUNDLES'] ?? 'dist/functions'),
     cliCredentials: process.env['RESCIND_CLI_CREDENTIALS'] === '1',
   }).synth()
 } catch (error) {

@@ -1,0 +1,47 @@
+import type { Counts } from './counted.ts'
+
+/** What a child process is told, and what it answers. Each size runs in processes of its own, so that peaks are honest. */
+export type Job =
+  | { readonly do: 'register'; readonly leases: number; readonly table: string }
+  | {
+      readonly do: 'revoke'
+      readonly leases: number
+      readonly table: string
+      readonly auditIndex: string
+      readonly endpoint: string
+      readonly archive: string
+      readonly closingFilters: readonly string[]
+    }
+
+/** How the leases came into the table. */
+export interface Registered {
+  /** By the registration's own function. */
+  readonly real: number
+  /** Copies of a real registration's items under other names. */
+  readonly copied: number
+  /** Copies that were compared with the items of a real registration, and equal. */
+  readonly compared: number
+  readonly seconds: number
+}
+
+/** Milliseconds from the event's arrival at `accept`. */
+export interface Measured {
+  readonly milliseconds: {
+    readonly fence: number
+    readonly containment: number
+    readonly firstOutcome: number
+    readonly lastOutcome: number
+    readonly closed: number
+    /** The audit record of the closing is in its segment and indexed. */
+    readonly proven: number
+  }
+  readonly leasesPerSecond: number
+  /** Megabytes of resident memory: before the event, and at the most. */
+  readonly memory: { readonly before: number; readonly peak: number }
+  /** Seconds of CPU of the pipeline's process, the store's not included. */
+  readonly cpuSeconds: number
+  readonly segments: number
+  readonly records: number
+  readonly chunks: number
+  readonly counts: Counts
+}
