@@ -155,6 +155,14 @@ const absent = (): esbuild.Plugin => ({
   name: 'absent',
   setup(build) {
     build.onResolve({ filter: ABSENT }, ({ path }) => ({ path, namespace: 'absent' }))
+    // The part of pg that binds it to pg-native.
+    build.onResolve({ filter: /^\.\/native$/ }, ({ path, importer }) =>
+      /[\\/]pg[\\/]lib[\\/]index\.js$/.test(importer) ? { path, namespace: 'absent' } : undefined,
+    )
+    // Asked for by operations that stream events; none of ours does, and a dynamic import comes along whole: 15 KB a bundle.
+    build.onResolve({ filter: /^@smithy\/core\/event-streams$/ }, ({ path, kind }) =>
+      kind === 'dynamic-import' ? { path, namespace: 'absent' } : undefined,
+    )
     build.onLoad({ filter: /.*/, namespace: 'absent' }, ({ path }) => ({
       loader: 'js',
       contents: `throw Object.assign(new Error("Cannot find module '${path}'"), { code: 'MODULE_NOT_FOUND' })`,
@@ -194,7 +202,10 @@ const shakeableSchemas = (): esbuild.Plugin => ({
     build.onLoad({ filter: /@aws-sdk[\\/](?:[^\\/]+[\\/])+schemas[\\/]schemas_\d+\.js$/ }, async ({ path }) => {
       const code = await readFile(path, 'utf8')
       const texts = new Map([...code.matchAll(/^const (\w+) = ("[^"\\]*");$/gm)].map(([, name, text]) => [name, text]))
-      return { loader: 'js', contents: code.replace(/\[(\w+)\]:/g, (key, name: string) => (texts.has(name) ? `${texts.get(name)}:` : key)) }
+      return {
+        loader: 'js',
+        contents: code.replace(/\[(\w+)\]:/g, (key, name: string) => (texts.has(name) ? `${texts.get(name)}:` : key)),
+      }
     })
   },
 })

@@ -63,8 +63,9 @@ export function closer(ports: ClosePorts) {
   }
 
   async function contained(current: Case): Promise<void> {
-    const { expected, done, failed } = current.levers
-    if (done + failed < expected) return
+    const { expected, done } = current.levers
+    // A lever that failed contained nothing: the case says so, and its leases are cut one by one.
+    if (done < expected) return
     const pulled = (await leversOf(table, current.id)).flatMap(({ doneAt }) => (doneAt === undefined ? [] : [doneAt])).sort()
     await markContained(table, current.id, { ...actor(current), at: pulled.at(-1) ?? instant(clock.now()) })
   }

@@ -35,6 +35,7 @@ export const CaseView = z.strictObject({
   reason: z.string(),
   /** The authenticated sender. */
   source: z.string(),
+  /** The event's own source and id: `<source>|<id>`. */
   eventId: z.string(),
   /** Who asked, as the sender claims. */
   requestedBy: z.optional(z.string()),

@@ -30,8 +30,10 @@ export function auditOf(before: Version | undefined, after: Version | undefined)
   const by = (item.by ?? {}) as Partial<Actor>
   const version = Number(after?.v ?? item.v ?? 0)
   const previousVersion = Number(before?.v ?? 0)
+  // Breakers and memberships come, go and come again: their versions begin anew, so the moment tells them apart.
+  const again = item.kind === 'breaker' || item.kind === 'membership' ? `@${by.at ?? ''}` : ''
   return told.map((one, index) => ({
-    id: `${item.pk}|${item.sk}:${after === undefined ? `${version}-removed` : version}${index === 0 ? '' : `.${index}`}`,
+    id: `${item.pk}|${item.sk}:${after === undefined ? `${version}-removed` : version}${again}${index === 0 ? '' : `.${index}`}`,
     at: by.at ?? '',
     what: one.what,
     who: after === undefined ? 'retention' : (by.who ?? 'unknown'),
@@ -42,6 +44,31 @@ export function auditOf(before: Version | undefined, after: Version | undefined)
     ...defined({ previous: one.previous, state: one.state, facts: one.facts }),
     ...(one.about ?? {}),
   }))
+}
+
+/** A change that tells no state (a due time, a counter, a cursor): its version alone, so that a gap in an item's versions shows. */
+export interface Silent {
+  readonly key: string
+  readonly version: number
+}
+
+/** Items whose versions run through the archive; the others (pointers, counters of a shard) only serve these. */
+const FOLLOWED: ReadonlySet<unknown> = new Set([
+  'lease',
+  'case',
+  'identity',
+  'fence',
+  'lever',
+  'chunk',
+  'amendment',
+  'issuer',
+  'credential',
+])
+
+/** The change's version where `auditOf` tells nothing of it. */
+export function silentOf(before: Version | undefined, after: Version | undefined): Silent | undefined {
+  if (after === undefined || !FOLLOWED.has(after.kind) || auditOf(before, after).length > 0) return undefined
+  return { key: `${after.pk}|${after.sk}`, version: Number(after.v ?? 0) }
 }
 
 function defined<Shape extends object>(shape: { [Key in keyof Shape]: Shape[Key] | undefined }): Partial<Shape> {

@@ -17,6 +17,8 @@ export interface Asker {
   readonly shared: 'cut' | 'release'
   /** An expiry case cuts a lease only if it still expires when the sweeper saw that it does. */
   readonly expirySeen?: string
+  /** A registration's deadline ends only what is still not acknowledged. */
+  readonly unfinished?: boolean
   /** Now, RFC 3339. */
   readonly now: string
 }
@@ -57,19 +59,16 @@ export function decide(lease: Lease, asker: Asker, credential: Credential | unde
   }
   if (claimedBy === undefined && endedBefore(lease, asker)) return skip('ended before')
   if (!lease.acknowledged && !asker.amends && asker.type !== 'expired') return { do: 'amend' }
+  if (asker.unfinished === true && claimedBy === undefined && lease.acknowledged) return skip('acknowledged meanwhile')
   if (asker.expirySeen !== undefined && lease.expiresAt !== asker.expirySeen) return skip('renewed meanwhile')
 
   switch (lease.state) {
     case 'registering':
       // Only the sweeper's own case ends a registration that nobody finished; an amendment finds it `late`.
-      return asker.type === 'expired' ? { do: 'claim', givesBack: lease.sharing === 'shared' } : { do: 'amend' }
+      return asker.type === 'expired' ? endOfGrant(lease, asker, credential) : { do: 'amend' }
     case 'late':
-      return { do: 'claim', givesBack: lease.sharing === 'shared' }
     case 'live':
-      if (lease.sharing === 'exclusive') return { do: 'claim', givesBack: false }
-      if (asker.shared === 'release' && credential !== undefined && credential.holders > 1 && !credential.cutting)
-        return { do: 'release' }
-      return { do: 'claim', givesBack: true }
+      return endOfGrant(lease, asker, credential)
     case 'released':
       if (asker.shared === 'cut') return { do: 'claim', givesBack: false }
       // Another case gave the grant back already; for a case opened later there was nothing left to give.
@@ -81,6 +80,17 @@ export function decide(lease: Lease, asker: Asker, credential: Credential | unde
     case 'ended':
       return ended(lease)
   }
+}
+
+/**
+ * A grant that was in force, or that came too late to be: either way others may hold its credential too. Each lease
+ * gives its place back exactly once, and only one that it has (protocol 8).
+ */
+function endOfGrant(lease: Lease, asker: Asker, credential: Credential | undefined): Decision {
+  if (lease.sharing === 'exclusive' || lease.unheld === true) return { do: 'claim', givesBack: false }
+  if (asker.shared === 'release' && credential !== undefined && credential.holders > 1 && !credential.cutting)
+    return { do: 'release' }
+  return { do: 'claim', givesBack: true }
 }
 
 function ended(lease: Lease): Decision {

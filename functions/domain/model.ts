@@ -107,6 +107,10 @@ export interface Lease extends Stored {
   /** Which unit of each case counts this lease. */
   readonly claims: Readonly<Record<string, string>>
   readonly outcomes: Readonly<Record<string, Outcome>>
+  /** It was recorded while its credential was being cut, and has no place there to give back. */
+  readonly unheld?: true
+  /** The case that ends it because its consumer gave it back. */
+  readonly givenBack?: string
   /** The outcome that ended it. */
   readonly ended?: { case: string; outcome: OutcomeWord; at: string; livesUntil?: string }
 }
@@ -232,6 +236,10 @@ export interface Chunk extends Stored {
   /** Why it is there: the scan, a delegated child, or a bystander who shares a compromised credential. */
   readonly because: 'scan' | 'child' | 'bystander' | 'late' | 'parked'
   readonly tidyAt?: string
+  /** What the last visit found; absent until a worker was here. */
+  readonly said?: string
+  /** How often the sweeper sent it anew since the last visit. */
+  readonly resent?: number
 }
 
 export interface Issuer extends Stored {

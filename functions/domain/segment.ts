@@ -1,4 +1,5 @@
 import type { AuditRecord } from '../contracts/audit.ts'
+import type { Silent } from './audit.ts'
 import { identityKey } from './keys.ts'
 
 /** Audit records that came in one batch of the stream: one object of the archive, written once. */
@@ -18,10 +19,18 @@ export const subjectOfDay = (day: string) => `DAY#${day}`
  * Seals records into a segment. This is the place where a hash tree over the records and a signed checkpoint will be
  * added: everything that reaches the archive goes through here, in the order of the stream.
  *
- * @param first, last sequence numbers of the batch: the same batch always makes the same segment
+ * The last line names the versions of which there is nothing to tell: with them, the versions of each item run without
+ * a gap through the archive, and a lost record shows.
+ *
+ * @param batch the sequence numbers of its first and last change, and the moment that it is filed under: the same batch
+ *   always makes the same segment
  */
-export function sealSegment(records: readonly AuditRecord[], first: string, last: string): Segment {
-  const at = records[0]?.at ?? ''
+export function sealSegment(
+  records: readonly AuditRecord[],
+  silent: readonly Silent[],
+  batch: { readonly first: string; readonly last: string; readonly at: string },
+): Segment {
+  const { at, first, last } = batch
   const day = at.slice(0, 10) || 'undated'
   const hour = at.slice(11, 13) || '00'
   const subjects = new Set<string>([subjectOfDay(day)])
@@ -29,10 +38,23 @@ export function sealSegment(records: readonly AuditRecord[], first: string, last
     if (record.case !== undefined) subjects.add(subjectOfCase(record.case))
     if (record.identity !== undefined) subjects.add(subjectOfIdentity(identityKey(record.identity)))
   }
+  for (const { key } of silent) {
+    const subject = subjectOfKey(key)
+    if (subject !== undefined) subjects.add(subject)
+  }
+  const lines = [...records.map((record) => JSON.stringify(record)), ...(silent.length === 0 ? [] : [JSON.stringify({ silent })])]
   return {
     key: `segments/${day.replaceAll('-', '/')}/${hour}/${first}-${last}.jsonl`,
-    body: `${records.map((record) => JSON.stringify(record)).join('\n')}\n`,
+    body: `${lines.join('\n')}\n`,
     subjects: [...subjects],
     records: records.length,
   }
+}
+
+/** Whose trail an item's versions belong to, from its key. */
+function subjectOfKey(key: string): string | undefined {
+  const [, kind, first, second] = /^(CASE|ID|SCOPE)#([a-z2-7]+)(?:#([a-z2-7]+))?/.exec(key) ?? []
+  if (kind === 'CASE' && first !== undefined) return subjectOfCase(first)
+  if (kind === 'ID' && first !== undefined) return subjectOfIdentity(first)
+  return kind === 'SCOPE' && first === 'identity' && second !== undefined ? subjectOfIdentity(second) : undefined
 }

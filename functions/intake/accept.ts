@@ -67,7 +67,7 @@ export function acceptor(ports: AcceptPorts) {
     const policy = policyOf(type, scope.kind)
     const state = stateOf(policy.holdable && identity?.protected === true, effectiveAt > now)
     const opened: NewCase = {
-      id: caseKey(sender.source.name, eventId),
+      id: caseKey(sender.source.name, event),
       event,
       type,
       lane: policy.lane,

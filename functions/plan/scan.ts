@@ -17,6 +17,8 @@ export interface ScanPorts {
 export const CHUNK = 100
 /** Keys read at a time: a page below 1 MB, whose chunks fit one transaction beside the cursor. */
 const PAGE = 1000
+/** Chunks written at a time: a transaction takes 100 operations, and a shard may hold leases of more issuers than that. */
+const MOST_CHUNKS = 90
 /** A chunk that is not over by then is sent again by the sweeper, in seconds. */
 const LOOK_AFTER_SECONDS = 180
 
@@ -47,9 +49,11 @@ export async function scanShard(
       ...(progress.cursor === '' ? { prefix: 'L#' } : { after: progress.cursor, to: 'L#~' }),
     })
     read += 1
-    const chunks = chunksOf(page.items, scope, shard, progress.expected)
-    const last = page.items.at(-1)?.sk ?? page.next ?? progress.cursor
-    const seal = page.next === undefined
+    const all = chunksOf(page.items, scope, shard, progress.expected)
+    const chunks = all.slice(0, MOST_CHUNKS)
+    const whole = chunks.length === all.length
+    const last = (whole ? (page.items.at(-1)?.sk ?? page.next) : chunks.at(-1)?.covers.to) ?? progress.cursor
+    const seal = whole && page.next === undefined
     const written = await writeChunks(
       table,
       progress,
@@ -80,7 +84,12 @@ export async function scanShard(
 }
 
 /** Cuts the keys of a page into ranges of one issuer. Names count on, so that a shard's chunks never share one. */
-function chunksOf(items: readonly Item[], scope: ScopeRef, shard: number, before: number): NewChunk[] {
+function chunksOf(
+  items: readonly Item[],
+  scope: ScopeRef,
+  shard: number,
+  before: number,
+): (NewChunk & { readonly covers: { readonly to: string } })[] {
   const pk = shardPartition(scope, shard)
   const chunks: { issuer: string; from: string; to: string; keys: number }[] = []
   for (const { sk } of items) {

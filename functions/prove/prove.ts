@@ -1,4 +1,4 @@
-import { auditOf } from '../domain/audit.ts'
+import { auditOf, silentOf } from '../domain/audit.ts'
 import { sealSegment } from '../domain/segment.ts'
 import type { Archive } from '../runtime/ports.ts'
 import type { Change } from '../runtime/stream.ts'
@@ -19,10 +19,17 @@ export function prover({ archive, index }: ProvePorts) {
     const records = changes.flatMap(({ before, after }) => auditOf(before, after))
     const first = changes[0]?.sequence
     const last = changes.at(-1)?.sequence
-    if (records.length === 0 || first === undefined || last === undefined) return 0
-    const segment = sealSegment(records, first, last)
+    const silent = changes.flatMap(({ before, after }) => silentOf(before, after) ?? [])
+    if (records.length + silent.length === 0 || first === undefined || last === undefined) return 0
+    const segment = sealSegment(records, silent, { first, last, at: records[0]?.at ?? momentOf(changes[0]) })
     await archive.put(segment.key, segment.body)
     await index.putAll(segment.subjects.map((subject) => ({ pk: subject, sk: segment.key, records: segment.records })))
     return records.length
   }
+}
+
+/** When a change was made, as its item says. */
+function momentOf(change: Change | undefined): string {
+  const by = (change?.after ?? change?.before)?.by
+  return by !== null && typeof by === 'object' && 'at' in by ? String(by.at) : ''
 }

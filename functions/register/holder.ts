@@ -142,13 +142,16 @@ export function holder(ports: RegisterPorts) {
     return viewOfLease(current)
   }
 
-  /** Given back: the lease ends as if it had expired now. */
+  /**
+   * Given back: the lease ends as if it had expired now. The lease itself says which case does it: an attempt that was
+   * killed, or that met a renewal, leaves an empty case behind and can be made again.
+   */
   async function release(id: string, caller: Principal): Promise<{ case: string }> {
     const lease = await held(id, caller, 'change')
-    const eventId = `given-back/${id}`
-    const caseId = caseKey('rescind', eventId)
-    if (lease.claims[caseId] !== undefined) return { case: caseId }
+    if (lease.givenBack !== undefined) return { case: lease.givenBack }
     if (lease.state !== 'live') throw stateProblem(lease)
+    const eventId = `given-back/${id}/${now()}`
+    const caseId = caseKey('rescind', eventId)
     const { lane } = policyOf('expired', 'leases')
     const reason = 'the consumer gave it back'
     const by: Actor = { who: caller.uri, case: caseId, trigger: 'expired', why: reason, at: now() }
@@ -169,6 +172,11 @@ export function holder(ports: RegisterPorts) {
       by,
     )
     await sealExpiry(table, caseId, lease.issuer, by)
+    if (chunks.length === 0) {
+      const current = (await leaseOf(table, id)) ?? lease
+      if (current.givenBack === undefined) throw stateProblem(current)
+      return { case: current.givenBack }
+    }
     await ports.dispatch.work(
       lane,
       chunks.map(

@@ -62,16 +62,17 @@ export function registrar(ports: RegisterPorts) {
     const definition = ports.catalog[issuer.provider]
     if (definition === undefined) throw new ProblemError('provider-unknown', `provider ${issuer.provider} is not installed`)
     const handle = parseHandle(definition, request)
-    const times = timesOf(request, definition, by.at)
     const task = workScope('task', request.task, right.namespaces)
     const deployment = workScope('deployment', request.deployment, right.namespaces)
 
     const id = leaseIdFor(identityKey(subject), issuer.name, caller.uri, idempotencyKey)
-    const digest = key('digest', JSON.stringify({ ...request, secret: undefined }))
+    const credential = fingerprint(issuer.name, definition.credential(handle.target, handle.secret))
+    // The secret enters as its credential's fingerprint alone: another token under the same key is another request.
+    const digest = key('digest', JSON.stringify({ ...request, secret: undefined }), credential)
     const known = await leaseOf(table, id)
-    if (known !== undefined && known.digest !== digest)
-      throw new ProblemError('idempotency-conflict', 'this idempotency key was used for another registration')
+    if (known !== undefined) return finish(same(known, digest), known.state === 'live', by)
 
+    const times = timesOf(request, definition, by.at)
     const identity = await declared(subject, request, by)
     const parent = request.parent === undefined ? undefined : await parentOf(request.parent)
     const sharing = request.sharing ?? (request.kind === 'dynamic' ? 'exclusive' : 'shared')
@@ -83,11 +84,11 @@ export function registrar(ports: RegisterPorts) {
       identityKey: identity.key,
       issuer: issuer.name,
       provider: issuer.provider,
-      epoch: known?.epoch ?? identity.epoch,
+      epoch: identity.epoch,
       type: request.kind,
       sharing,
       registers: request.registers,
-      fingerprint: fingerprint(issuer.name, definition.credential(handle.target, handle.secret)),
+      fingerprint: credential,
       target: plain(handle.target) as Record<string, unknown>,
       owner: identity.owner,
       consumer: request.consumer,
@@ -114,9 +115,14 @@ export function registrar(ports: RegisterPorts) {
       ...(deployment === undefined ? {} : { deployment }),
       ...(request.parent === undefined ? {} : { parent: request.parent }),
     }
-    if (known !== undefined) return finish(known, known.state === 'live', by)
     await writePointers(table, fresh, by)
-    return finish(await recorded(fresh, by), false, by)
+    return finish(same(await recorded(fresh, by), digest), false, by)
+  }
+
+  /** The lease that this key stands for, if the request is the one that it was made by. */
+  function same(lease: Lease, digest: string): Lease {
+    if (lease.digest === digest) return lease
+    throw new ProblemError('idempotency-conflict', 'this idempotency key was used for another registration')
   }
 
   async function recorded(fresh: NewLease, by: Actor): Promise<Lease> {
@@ -136,7 +142,7 @@ export function registrar(ports: RegisterPorts) {
   /** The second half: look at the fences, then acknowledge or hand over. */
   async function finish(lease: Lease, repeated: boolean, by: Actor): Promise<Registered> {
     if (lease.state === 'live') return { lease: viewOfLease(lease), repeated }
-    if (lease.state !== 'registering') throw await refused(lease)
+    if (lease.state !== 'registering') throw await refused(lease, by)
     const seen = await look(table, lease)
     const parentGone = lease.parent !== undefined && seen.parent?.state !== 'live'
     // A parent that is being cut may not have fenced its children yet: the cases that claimed it are those that will.
@@ -148,7 +154,7 @@ export function registrar(ports: RegisterPorts) {
       const live = await acknowledge(table, lease, by)
       if (live !== undefined) return { lease: viewOfLease(live), repeated }
       const current = await leaseOf(table, lease.id)
-      throw await refused(current ?? lease)
+      throw await refused(current ?? lease, by)
     }
     if (lease.registers === 'intent') {
       await refuseIntent(table, lease, ttl(after(by.at, settings.limits.retentionDays * 86400)), by)
@@ -172,10 +178,12 @@ export function registrar(ports: RegisterPorts) {
     return new ProblemError('fenced', `a scope of the lease is fenced: ${what}`, { cases, lease: lease.id })
   }
 
-  async function refused(lease: Lease): Promise<ProblemError> {
+  async function refused(lease: Lease, by: Actor): Promise<ProblemError> {
+    const { cases } = lease.acknowledged ? { cases: [] } : await look(table, lease)
+    // The attempt that made it late may have been killed between two cases: each gets its amendment, however often.
+    if (cases.length > 0 && lease.registers === 'credential') await handOver(lease, cases, by)
     if (lease.acknowledged || lease.state === 'ended' || lease.state === 'released')
       return new ProblemError('lease-ended', `the lease is ${lease.state}`, { lease: lease.id, cases: Object.keys(lease.claims) })
-    const { cases } = await look(table, lease)
     return fencedBy(lease, cases, 'what exists already is recorded and cut')
   }
 
@@ -195,6 +203,9 @@ export function registrar(ports: RegisterPorts) {
     if (known !== undefined) {
       if (request.owner !== undefined && request.owner !== known.owner)
         throw new ProblemError('owner-mismatch', 'the identity has another owner; an operator can change it')
+      // It would be acknowledged for a workload whose end does not reach it.
+      if (request.workload !== undefined && request.workload !== known.workload)
+        throw new ProblemError('owner-mismatch', 'the identity belongs to another workload; an operator can change it')
       return known
     }
     if (request.owner === undefined)

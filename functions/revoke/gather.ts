@@ -6,9 +6,18 @@ import type { Actor, Case, Chunk, Credential, Lease } from '../domain/model.ts'
 import { policyOf } from '../domain/policy.ts'
 import { after, ttl as ttlOf } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
-import { amend } from '../store/cases.ts'
-import { scopeOfCredential, unitName } from '../store/keys.ts'
-import { claimOperations, copyOutcome, credentialsOf, intend, leasesOf, markCutting, releaseOperations } from '../store/leases.ts'
+import { amend, caseOf } from '../store/cases.ts'
+import { belongsTo, scopeOfCredential, unitName } from '../store/keys.ts'
+import {
+  claimOperations,
+  copyOutcome,
+  credentialsOf,
+  intend,
+  leasesOf,
+  look,
+  markCutting,
+  releaseOperations,
+} from '../store/leases.ts'
 import type { Table, Write } from '../store/table.ts'
 import { expand, fenceChildren, progressNameOf, writeGroups } from '../store/work.ts'
 
@@ -50,6 +59,7 @@ export const askerOf = (current: Case, chunk: Chunk, now: string, expirySeen?: s
   now,
   ...(chunk.epoch === undefined ? {} : { epoch: chunk.epoch }),
   ...(expirySeen === undefined ? {} : { expirySeen }),
+  ...(current.cause === 'registration-deadline' && chunk.because === 'scan' ? { unfinished: true } : {}),
 })
 
 /**
@@ -93,6 +103,16 @@ export async function gather(
       const lease = leases.get(id)
       // A pointer without its lease: the registration died before it wrote one, and will look at the fences if it comes back.
       if (lease === undefined) continue
+      // Another registration under the same key left this pointer and died: the lease was never of this scope.
+      if ('pk' in chunk.covers && !belongsTo(lease, chunk.covers.pk)) continue
+      const unfinished = current.cause === 'registration-deadline' && lease.state === 'registering'
+      if (unfinished || (chunk.because === 'late' && lease.claims[current.id] === undefined)) {
+        const told = await tellOthers(ports, lease, current, by)
+        if (told && unfinished) {
+          again.push(id)
+          continue
+        }
+      }
       const credential = credentials.get(lease.fingerprint)
       const decision = decide(lease, askerOf(current, chunk, by.at, seen.get(id)), credential)
       const asker = { case: current.id, lane: current.lane, unit: unitName(chunk) }
@@ -104,7 +124,7 @@ export async function gather(
           waiting += 1
           break
         case 'amend':
-          await handOver(ports, lease, current, by, again)
+          await handOver(ports, lease, current, chunk, by, again)
           break
         case 'release':
           if (credential === undefined) again.push(id)
@@ -114,7 +134,10 @@ export async function gather(
               at: by.at,
               evidence: { said: `${credential.holders - 1} others hold the credential` },
             }
+            // What was delegated from a grant ends with it, whoever else holds the credential.
+            await join(ports, current, chunk, [{ lease, unanswered: false }], by)
             groups.push({ lease, writes: releaseOperations(lease, credential, asker, outcome, ttl, by) })
+            credentials.set(lease.fingerprint, { ...credential, holders: credential.holders - 1 })
           }
           break
         case 'copy':
@@ -127,9 +150,13 @@ export async function gather(
           else groups.push({ lease, writes: [intend(lease, by)], taken: cut })
           break
         }
-        case 'claim':
-          groups.push(await claim(ports, current, lease, decision.givesBack ? credential : undefined, asker, intends, by))
+        case 'claim': {
+          const place = decision.givesBack ? credential : undefined
+          groups.push(await claim(ports, current, lease, place, asker, intends, by))
+          // The next holder in this very batch is decided about as if this write had been made: it is made before.
+          if (place !== undefined) credentials.set(lease.fingerprint, { ...place, holders: place.holders - 1, cutting: true })
           break
+        }
       }
     }
     const results = await writeGroups(
@@ -175,9 +202,11 @@ async function claim(
   }
 }
 
-/** A compromise cuts a shared credential whoever else holds it; a credential's own scope lists its holders by itself. */
+/** A compromise cuts a shared credential whoever else holds it; the scope of a credential lists its own holders by itself. */
 const cutsOthers = (current: Case, lease: Lease): boolean =>
-  lease.sharing === 'shared' && policyOf(current.type, current.scope.kind).shared === 'cut' && current.scope.kind !== 'credential'
+  lease.sharing === 'shared' &&
+  policyOf(current.type, current.scope.kind).shared === 'cut' &&
+  !(current.scope.kind === 'credential' && current.scope.fingerprint === lease.fingerprint)
 
 /** Descendants and bystanders join the case, counted in this unit's progress, before their parent is cut. */
 async function join(ports: GatherPorts, current: Case, chunk: Chunk, taken: readonly Taken[], by: Actor): Promise<void> {
@@ -203,12 +232,37 @@ async function join(ports: GatherPorts, current: Case, chunk: Chunk, taken: read
   }
 }
 
-async function handOver(ports: GatherPorts, lease: Lease, current: Case, by: Actor, again: string[]): Promise<void> {
+async function handOver(
+  ports: GatherPorts,
+  lease: Lease,
+  current: Case,
+  chunk: Chunk,
+  by: Actor,
+  again: string[],
+): Promise<void> {
   const handed = await amend(ports.table, lease, current.id, after(by.at, LOOK_AFTER_SECONDS), by)
-  if (handed === 'acknowledged') again.push(lease.id)
+  // An amendment hands over to itself: the lease is late now, and taken with the next look.
+  if (handed === 'acknowledged' || chunk.kind === 'amendment') again.push(lease.id)
   else if (handed === 'amended') await ports.dispatch.work(current.lane, [amendMessage(current.id, lease.id)])
   // 'over': it changed under us into neither; the next look at it decides.
   else again.push(lease.id)
+}
+
+/**
+ * Whoever recorded it, or made it late, may have been killed before each case was told whose fence covers it: now this
+ * one tells them.
+ */
+async function tellOthers(ports: GatherPorts, lease: Lease, current: Case, by: Actor): Promise<boolean> {
+  let told = false
+  const { cases } = await look(ports.table, lease)
+  for (const id of cases) {
+    const other = id === current.id ? undefined : await caseOf(ports.table, id)
+    if (other === undefined) continue
+    await amend(ports.table, lease, id, after(by.at, LOOK_AFTER_SECONDS), { ...by, case: id, trigger: other.type })
+    await ports.dispatch.work(other.lane, [amendMessage(id, lease.id)])
+    told = true
+  }
+  return told
 }
 
 const amendMessage = (caseId: string, lease: string): WorkMessage => ({

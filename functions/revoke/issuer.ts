@@ -43,7 +43,10 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
   async function drop(name: string): Promise<void> {
     const known = connections.get(name)
     connections.delete(name)
-    if (known === undefined) return
+    if (known !== undefined) await end(name, known)
+  }
+
+  async function end(name: string, known: { readonly provider: Promise<Provider> }): Promise<void> {
     const provider = await known.provider.catch(() => undefined)
     // The connection is given up anyway; an error on closing it says nothing about any lease.
     await provider
@@ -56,11 +59,23 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
   async function connect(issuer: Issuer): Promise<Provider> {
     const known = connections.get(issuer.name)
     if (known?.version === issuer.v) return known.provider
-    await drop(issuer.name)
+    // Entered before anything is awaited: whoever comes meanwhile waits for this connection instead of opening another.
+    const made = { version: issuer.v, provider: open(issuer, known) }
+    connections.set(issuer.name, made)
+    try {
+      return await made.provider
+    } catch (error) {
+      if (connections.get(issuer.name) === made) connections.delete(issuer.name)
+      throw error
+    }
+  }
+
+  async function open(issuer: Issuer, old: { readonly provider: Promise<Provider> } | undefined): Promise<Provider> {
+    if (old !== undefined) await end(issuer.name, old)
     const settings = z.safeParse(definition.settings, issuer.settings)
     if (!settings.success) throw new IssuerRefused(`the settings of issuer ${issuer.name} do not fit provider ${definition.name}`)
     const { adminSecret } = issuer
-    const provider = module.connect(
+    return module.connect(
       { name: issuer.name, settings: settings.data },
       {
         adminSecret: async () => {
@@ -75,13 +90,6 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
         environment: ports.environment,
       },
     )
-    connections.set(issuer.name, { version: issuer.v, provider })
-    try {
-      return await provider
-    } catch (error) {
-      connections.delete(issuer.name)
-      throw error
-    }
   }
 
   /** Opens the breaker after the issuer failed as a whole. */
@@ -123,6 +131,9 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
     drop,
   }
 }
+
+/** Evidence takes 1024 characters, ours around the issuer's words included. */
+const LONGEST_SAID = 900
 
 /** A lease whose handle cannot be used: what is wrong is said without a value. */
 export interface Unusable {
@@ -172,14 +183,14 @@ export async function subjectsOf(
  * One call for a batch; where it fails as a batch, its leases are tried one by one, so that a poisoned lease harms no
  * other. An issuer that fails as a whole is thrown on.
  */
-export async function eachAnswered<Result>(
+export async function eachAnswered<Result extends { readonly said: string }>(
   batch: readonly Subject[],
   call: (batch: readonly Subject[]) => Promise<readonly Result[]>,
   instead: (error: unknown) => Result,
 ): Promise<Result[]> {
   try {
     const results = await call(batch)
-    if (results.length === batch.length) return [...results]
+    if (results.length === batch.length) return results.map((result) => ({ ...result, said: result.said.slice(0, LONGEST_SAID) }))
     throw new Error(`the provider gave ${results.length} answers for ${batch.length} leases`)
   } catch (error) {
     if (error instanceof IssuerError) throw error

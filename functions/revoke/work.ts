@@ -84,7 +84,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     if (chunk.step === 'tidy') return tidy({ module, ports, issuers }, chunk, current, reached, by)
     if (reached.kind === 'unknown') return park(chunk, current, reached.said, by)
     // Its first visit claims the leases and finds their descendants even where the issuer does not answer: they may hang on issuers that do.
-    if (reached.kind === 'not-now' && chunk.v > 1) return notNow(chunk, reached, by)
+    if (reached.kind === 'not-now' && chunk.said !== undefined) return notNow(chunk, reached, by)
     return attempt(chunk, current, reached, by)
   }
 
@@ -173,7 +173,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       const keepUntil = after(livesOn, limits.retentionDays * 86400 + issuer.soakSeconds)
       writes.push({
         lease,
-        writes: [finish(lease, current.id, outcome, ttl(keepUntil), after(by.at, limits.parkedRetrySeconds), by)],
+        writes: [finish(lease, current.id, outcome, ttl(keepUntil), after(by.at, limits.parkedRetrySeconds), at(by))],
       })
     }
     const shared: Lease[] = []
@@ -194,10 +194,6 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       ports.open,
     )
     for (const { lease, said } of unusable) final(lease, parked(lease, said, by.at))
-    const credentials = await credentialsOf(
-      table,
-      uncut.filter(({ lease }) => lease.sharing === 'shared').map(({ lease }) => lease.fingerprint),
-    )
     const before = new Map(uncut.map(({ lease, unanswered }) => [lease.id, unanswered]))
     const answers: Answer[] =
       subjects.length === 0
@@ -207,6 +203,16 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
             (batch) => provider.revoke(batch, warrant),
             unclear,
           )
+    // Noted before the other holders are settled, so that none of them takes our own cut for somebody else's.
+    await noteCuts(
+      subjects.flatMap(({ lease }, index) => (answers[index]?.status === 'revoked' ? [lease] : [])),
+      current,
+      by,
+    )
+    const credentials = await credentialsOf(
+      table,
+      uncut.filter(({ lease }) => lease.sharing === 'shared').map(({ lease }) => lease.fingerprint),
+    )
     for (const [index, { lease }] of subjects.entries()) {
       const answer = answers[index]
       if (answer === undefined) continue
@@ -235,7 +241,13 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     )
     // A lease that was taken over meanwhile has its outcome from the case that took it: the next look copies it.
     for (const result of results) if (!result) round.waiting += 1
-    for (const lease of shared) await noteCut(table, lease, current.id, now(), at(by))
+    await noteCuts(shared, current, by)
+  }
+
+  /** Remembers once for each shared credential that it was cut, and by what. */
+  async function noteCuts(leases: readonly Lease[], current: Case, by: Actor): Promise<void> {
+    const shared = new Map(leases.filter(({ sharing }) => sharing === 'shared').map((lease) => [lease.fingerprint, lease]))
+    for (const lease of shared.values()) await noteCut(table, lease, current.id, now(), at(by))
   }
 
   /** Asks the issuer whether it is really dead, not before its propagation time is over. */
@@ -259,7 +271,8 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       } else due.push(lease)
     }
     if (due.length === 0) return
-    const { subjects } = await subjectsOf(module, due, ports.open)
+    const { subjects, unusable } = await subjectsOf(module, due, ports.open)
+    for (const { lease, said } of unusable) final(lease, parked(lease, said, now()))
     const answers: Liveness[] = await eachAnswered(
       subjects.map(({ subject }) => subject),
       (batch) => provider.verify(batch, warrant),
@@ -318,7 +331,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       {},
       tidyAt(counts, issuer, by),
       ttl(after(by.at, (limits.retentionDays + 366) * 86400)),
-      by,
+      at(by),
     )
     return undefined
   }

@@ -19,7 +19,7 @@ import {
   progressItem,
   unitItem,
 } from './keys.ts'
-import type { Check, Item, Table, Write } from './table.ts'
+import type { Check, Condition, Item, Table, Write } from './table.ts'
 
 export interface NewCase {
   readonly id: string
@@ -502,6 +502,7 @@ export async function postponeLever(
     set: [
       ['dueAt', dueAt],
       ['said', said],
+      ['resent', 0],
       ['by', actor(by)],
     ],
     add: spends ? [['attempts', 1]] : [],
@@ -541,20 +542,7 @@ export async function amend(
     by: actor(by),
   }
   const onLease: Write | Check =
-    lease.state === 'registering'
-      ? {
-          update: leaseItem(lease.id),
-          set: [
-            ['state', 'late'],
-            ['by', actor(by)],
-          ],
-          remove: ['duePk', 'dueAt'],
-          if: [
-            ['state', '=', 'registering'],
-            ['acknowledged', '=', false],
-          ],
-        }
-      : { check: leaseItem(lease.id), if: [['pk', 'exists']] }
+    lease.state === 'registering' ? becomesLate(lease.id, by) : { check: leaseItem(lease.id), if: [['pk', 'exists']] }
   const done = await table.transact([
     onLease,
     { put, if: [['pk', 'absent']] },
@@ -562,17 +550,53 @@ export async function amend(
   ])
   if (done.ok) return 'amended'
   if (done.failed[1] === true) {
-    if (because === 'parked') await reopenAmendment(table, caseId, lease.id, dueAt, by)
+    if (because === 'parked') await reopenAmendment(table, caseId, lease.id, [['counts', 'parked'], '=', 1], [], dueAt, by)
+    else if (lease.state === 'registering') await meetAgain(table, caseId, lease.id, dueAt, by)
     return 'amended'
   }
   const current = done.current[0]
-  if (current !== undefined && as('lease', current).acknowledged) return 'acknowledged'
-  return 'over'
+  if (current === undefined) return 'over'
+  const now = as('lease', current)
+  if (now.acknowledged) return 'acknowledged'
+  // Another case made it late, or took it, between our read and our write: this case needs an amendment all the same.
+  return lease.state === 'registering' && now.state !== 'registering' ? amend(table, now, caseId, dueAt, by, because) : 'over'
 }
 
-/** A lease that an amendment parked is tried again by the same amendment, counted once more. */
-async function reopenAmendment(table: Table, caseId: string, lease: string, dueAt: string, by: Actor): Promise<void> {
+const becomesLate = (lease: string, by: Actor): Write => ({
+  update: leaseItem(lease),
+  set: [
+    ['state', 'late'],
+    ['by', actor(by)],
+  ],
+  remove: ['duePk', 'dueAt'],
+  if: [
+    ['state', '=', 'registering'],
+    ['acknowledged', '=', false],
+  ],
+})
+
+/**
+ * A listing of children or of holders met the lease's pointer and amended the case before the lease was there, or
+ * before anybody made it late: now it is, and its amendment has something to do.
+ */
+async function meetAgain(table: Table, caseId: string, lease: string, dueAt: string, by: Actor): Promise<void> {
+  const late = becomesLate(lease, by)
+  const open = await table.transact([late, { check: amendment(caseId, lease), if: [['state', '=', 'open']] }])
+  if (!open.ok) await reopenAmendment(table, caseId, lease, ['state', '=', 'done'], [late], dueAt, by)
+}
+
+/** A lease that its amendment parked, or that was not there for it, is tried again by the same amendment, counted once more. */
+async function reopenAmendment(
+  table: Table,
+  caseId: string,
+  lease: string,
+  where: Condition,
+  also: readonly Write[],
+  dueAt: string,
+  by: Actor,
+): Promise<void> {
   await table.transact([
+    ...also,
     {
       update: amendment(caseId, lease),
       set: [
@@ -584,10 +608,7 @@ async function reopenAmendment(table: Table, caseId: string, lease: string, dueA
         ['by', actor(by)],
       ],
       remove: ['ttl'],
-      if: [
-        ['state', '=', 'done'],
-        [['counts', 'parked'], '=', 1],
-      ],
+      if: [['state', '=', 'done'], where],
     },
     { update: caseItem(caseId), add: [[['amendments', 'expected'], 1]] },
   ])

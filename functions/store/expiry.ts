@@ -85,7 +85,13 @@ export async function openExpiry(
       ...batch.map(
         (lease): Write => ({
           update: leaseItem(lease.id),
-          set: expiry.cause === 'given-back' ? [['by', { ...by }]] : [['dueAt', dueAt]],
+          set:
+            expiry.cause === 'given-back'
+              ? [
+                  ['givenBack', expiry.id],
+                  ['by', { ...by }],
+                ]
+              : [['dueAt', dueAt]],
           if: [
             ['state', '=', lease.state],
             ['expiresAt', '=', lease.expiresAt],

@@ -126,6 +126,8 @@ export type LeverRegistration = { readonly ok: true } | { readonly ok: false; re
 /** Notes that an identity hangs on a lever: the count tells whether a lifecycle case may pull it. */
 export async function joinLever(table: Table, lever: string, identity: Identity, by: Actor): Promise<LeverRegistration> {
   const key = leverItem(lever)
+  // With a second identity on it no lifecycle case pulls it any more, so who else comes need not be written down.
+  if (Number((await table.get(key))?.count ?? 0) > 1) return { ok: true }
   await table.write({ put: { ...key, kind: 'lever-holders', identities: {}, count: 0, by: actor(by) }, if: [['pk', 'absent']] })
   const done = await table.write({
     update: key,

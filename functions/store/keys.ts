@@ -75,6 +75,12 @@ export function scopesOf(lease: {
   return scopes
 }
 
+/** Whether a partition of leases or pointers is one that the lease belongs into: a pointer alone proves nothing. */
+export function belongsTo(lease: Parameters<typeof scopesOf>[0] & { readonly identityKey: string }, pk: string): boolean {
+  const scope = pk.slice('SCOPE#'.length, pk.lastIndexOf('#'))
+  return scope === `identity#${lease.identityKey}` || scopesOf(lease).some((one) => one === scope)
+}
+
 /** What a unit claims its leases with. */
 export const unitName = (chunk: Pick<Chunk, 'kind' | 'pk' | 'sk'>): string =>
   chunk.kind === 'amendment' ? 'AMEND' : `${chunk.pk.slice(chunk.pk.indexOf('#', 5) + 1)}/${chunk.sk}`

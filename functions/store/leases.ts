@@ -80,6 +80,7 @@ export async function recordLease(table: Table, lease: NewLease, unheld: boolean
     ...leaseItem(lease.id),
     ...(plain(lease) as Record<string, Item[string]>),
     kind: 'lease',
+    ...(unheld ? { unheld: true } : {}),
     state: 'registering',
     acknowledged: false,
     generation: 0,

@@ -113,7 +113,8 @@ export async function expand(
       const progress = progressNameOf(chunk)
       await table.transact([
         {
-          put: newChunk(chunk.case, progress, because === 'child' ? undefined : chunk.epoch, added, dueAt, by),
+          // Epochs are counted by identity, and these leases are other identities'.
+          put: newChunk(chunk.case, progress, undefined, added, dueAt, by),
           if: [['pk', 'absent']],
         },
         { update: progressOfChunk(chunk), add: [['expected', 1]] },
@@ -145,6 +146,8 @@ async function amendEach(
     })
     for (const item of page.items) {
       const { lease } = leaseOfSort(item.sk)
+      // Among the holders of its credential is the lease itself, and its amendment is this very one.
+      if (amendment(parent.case, lease).sk === parent.sk) continue
       await table.transact([
         {
           put: {
@@ -201,6 +204,7 @@ export async function postponeChunk(table: Table, chunk: Chunk, state: ChunkStat
       ['duePk', DUE.chunk],
       ['dueAt', state.dueAt],
       ['said', state.said],
+      ['resent', 0],
       ['by', actor(by)],
     ],
     add: state.spends ? [['attempts', 1]] : [],
@@ -213,7 +217,12 @@ export async function postponeChunk(table: Table, chunk: Chunk, state: ChunkStat
 
 /** Pushes the due time of a chunk whose message was sent again, so that the sweeper does not send it each minute. */
 export async function pushDue(table: Table, item: ItemKey, seen: string, dueAt: string): Promise<boolean> {
-  const done = await table.write({ update: keyOf(item), set: [['dueAt', dueAt]], if: [['dueAt', '=', seen]] })
+  const done = await table.write({
+    update: keyOf(item),
+    set: [['dueAt', dueAt]],
+    add: [['resent', 1]],
+    if: [['dueAt', '=', seen]],
+  })
   return done.ok
 }
 

@@ -31,6 +31,10 @@ const MOST = 2000
 const PAGE = 200
 /** A message that was sent again is looked after again after this, in seconds; each further time twice as long. */
 const AGAIN_SECONDS = 120
+/** At most so many doublings (about an hour): a backlog must not be fed by looking at it. */
+const MOST_DOUBLINGS = 5
+const againSeconds = ({ resent }: { readonly resent?: unknown }): number =>
+  AGAIN_SECONDS * 2 ** Math.min(typeof resent === 'number' ? resent : 0, MOST_DOUBLINGS)
 
 /**
  * The clock of the pipeline: each minute it looks through what is due and sends it again, opens what expiry, deadlines
@@ -134,7 +138,7 @@ export function sweeper(ports: SweepPorts) {
       const messages = new Map<Case['lane'], WorkMessage[]>()
       for (const chunk of chunks) {
         // Whoever pushes the due time sends; a second sweep that saw the same item does not.
-        if (!(await pushDue(table, keyOf(chunk), chunk.dueAt ?? '', after(now(), AGAIN_SECONDS)))) continue
+        if (!(await pushDue(table, keyOf(chunk), chunk.dueAt ?? '', after(now(), againSeconds(chunk))))) continue
         const current = await caseOf(table, chunk.case)
         if (current === undefined) continue
         messages.set(current.lane, [...(messages.get(current.lane) ?? []), messageOf(chunk)])
@@ -151,7 +155,7 @@ export function sweeper(ports: SweepPorts) {
       for (const item of items) {
         const lever: Lever = as('lever', item)
         const seen = typeof item.dueAt === 'string' ? item.dueAt : ''
-        if (!(await pushDue(table, keyOf(lever), seen, after(now(), AGAIN_SECONDS)))) continue
+        if (!(await pushDue(table, keyOf(lever), seen, after(now(), againSeconds({ resent: item.resent }))))) continue
         const current = await caseOf(table, lever.case)
         if (current === undefined) continue
         await dispatch.work(current.lane, [

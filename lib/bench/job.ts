@@ -36,8 +36,8 @@ export interface Measured {
     readonly proven: number
   }
   readonly leasesPerSecond: number
-  /** Megabytes of resident memory: before the event, and at the most. */
-  readonly memory: { readonly before: number; readonly peak: number }
+  /** Megabytes: resident before the event and at the most, and the most that was held right after a full collection. */
+  readonly memory: { readonly before: number; readonly peak: number; readonly held: number }
   /** Seconds of CPU of the pipeline's process, the store's not included. */
   readonly cpuSeconds: number
   readonly segments: number

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { LeaseRegistration } from '../../functions/contracts/lease.ts'
-import { fingerprint, identityKey, key, leaseIdFor, shardOf } from '../../functions/domain/keys.ts'
+import { fingerprint, identityKey, leaseIdFor, shardOf } from '../../functions/domain/keys.ts'
 import { instant } from '../../functions/domain/time.ts'
 import { registrar } from '../../functions/register/register.ts'
 import { dynamoClient } from '../../functions/runtime/aws.ts'
@@ -8,14 +8,7 @@ import { systemClock } from '../../functions/runtime/clock.ts'
 import { systemRandomness } from '../../functions/runtime/randomness.ts'
 import { dynamoTable } from '../../functions/store/dynamodb.ts'
 import { declareIssuer } from '../../functions/store/issuers.ts'
-import {
-  credentialItem,
-  leaseItem,
-  leaseSort,
-  scopeOfCredential,
-  shardPartition,
-  shardsOf,
-} from '../../functions/store/keys.ts'
+import { credentialItem, leaseItem, leaseSort, scopeOfCredential, shardPartition, shardsOf } from '../../functions/store/keys.ts'
 import type { Item, ItemKey, Table } from '../../functions/store/table.ts'
 import { BROKER, IDENTITY, ISSUER, settings } from './identity.ts'
 import type { Registered } from './job.ts'
@@ -23,9 +16,9 @@ import { FREE } from './provider.ts'
 
 /** Leases registered by the real function; the rest are copies of the first one's items. */
 const REAL = 50
-/** Leases whose items are written at a time. */
-const BATCH = 1000
-const AT_ONCE = 8
+/** Copies in one transaction: three items each, below the hundred that one takes. The embedded store takes them twice as fast as batches. */
+const TOGETHER = 33
+const AT_ONCE = 4
 
 const nameOf = (place: number) => `credential-${String(place).padStart(7, '0')}`
 const idempotencyKeyOf = (place: number) => `bench-${nameOf(place)}`
@@ -68,20 +61,23 @@ export async function registerLeases(leases: number, name: string): Promise<Regi
   for (let place = 0; place < real; place += 1) await register(requestOf(place), idempotencyKeyOf(place), BROKER)
 
   const sample = await itemsOf(table, 0)
-  const copyOf = copier(sample, requestOf)
+  const copyOf = copier(sample)
   for (let place = 0; place < real; place += 1) {
-    const items = await itemsOf(table, place)
-    if (!isDeepStrictEqual(copyOf(place), items))
-      throw new Error(`a copied registration differs from a real one: ${JSON.stringify([copyOf(place), items])}`)
+    const [lease, ...others] = await itemsOf(table, place)
+    const [copy, ...copies] = copyOf(place)
+    // A hash of the request, by which a retry is known: nothing but registration reads it, so a copy keeps its model's.
+    if (!isDeepStrictEqual([{ ...copy, digest: lease['digest'] }, ...copies], [lease, ...others]))
+      throw new Error(`a copied registration differs from a real one: ${JSON.stringify([copyOf(place), lease, ...others])}`)
   }
-  const starts = Array.from({ length: Math.ceil((leases - real) / BATCH) }, (_, batch) => real + batch * BATCH).values()
+  const starts = Array.from({ length: Math.ceil((leases - real) / TOGETHER) }, (_, batch) => real + batch * TOGETHER).values()
   const runner = async () => {
     for (const first of starts) {
-      const places = Array.from({ length: Math.min(BATCH, leases - first) }, (_, place) => first + place)
-      await table.putAll(places.flatMap(copyOf))
+      const places = Array.from({ length: Math.min(TOGETHER, leases - first) }, (_, place) => first + place)
+      const done = await table.transact(places.flatMap((place) => copyOf(place).map((put) => ({ put, if: [['pk', 'absent']] }))))
+      if (!done.ok) throw new Error('a copied registration met an item under its name')
     }
   }
-  await Promise.all(Array.from({ length: AT_ONCE / 4 }, runner))
+  await Promise.all(Array.from({ length: AT_ONCE }, runner))
   client.destroy()
   return { real, copied: leases - real, compared: real, seconds: (performance.now() - start) / 1000 }
 }
@@ -109,13 +105,12 @@ async function itemsOf(table: Table, place: number): Promise<Items> {
 }
 
 const copier =
-  ([lease, credential, pointer]: Items, requestOf: (place: number) => LeaseRegistration) =>
+  ([lease, credential, pointer]: Items) =>
   (place: number): Items => {
     const [leaseKey, credentialKey, pointerKey] = keysOf(place)
     const id = idOf(place)
-    const digest = key('digest', JSON.stringify({ ...requestOf(place), secret: undefined }))
     return [
-      { ...lease, ...leaseKey, id, digest, target: { name: nameOf(place) }, fingerprint: fingerprintOf(place) },
+      { ...lease, ...leaseKey, id, target: { name: nameOf(place) }, fingerprint: fingerprintOf(place) },
       { ...credential, ...credentialKey, lease: id },
       { ...pointer, ...pointerKey, lease: id },
     ]

@@ -1,6 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { constants, PerformanceObserver } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { closer } from '../../functions/close/close.ts'
 import { PlanMessage, WorkMessage } from '../../functions/contracts/message.ts'
@@ -12,7 +13,7 @@ import { revokeWorker } from '../../functions/revoke/worker.ts'
 import { dynamoClient } from '../../functions/runtime/aws.ts'
 import { systemClock as clock } from '../../functions/runtime/clock.ts'
 import { dispatcher } from '../../functions/runtime/dispatch.ts'
-import type { Archive, Log, Queues } from '../../functions/runtime/ports.ts'
+import type { Announcer, Archive, Log, Queues } from '../../functions/runtime/ports.ts'
 import { systemRandomness as random } from '../../functions/runtime/randomness.ts'
 import { Postponed } from '../../functions/runtime/sqs-batch.ts'
 import type { StreamEvent } from '../../functions/runtime/stream.ts'
@@ -32,7 +33,7 @@ import { freeProvider } from './provider.ts'
 /** Messages of one queue under way at once, as on one machine (`lib/local/mappings.ts`): P0 comes one by one and has no ceiling. */
 const AT_ONCE = 10
 /** Records of one read of the stream, and of one batch of each consumer, as the stack sets them. */
-const READ = 1000
+const READ = 500
 const CLOSE_BATCH = 25
 const PROVE_BATCH = 500
 const PROVE_WINDOW = 1000
@@ -94,7 +95,12 @@ export async function revokeLeases(job: Extract<Job, { do: 'revoke' }>): Promise
   })
 
   let announced = false
-  const close = closer({ table: closes, clock, limits, announcer: { announce: async () => void (announced = true) } })
+  const announcer: Announcer = {
+    announce: async () => {
+      announced = true
+    },
+  }
+  const close = closer({ table: closes, clock, limits, announcer })
   const written = { segments: 0, records: 0 }
   const archive = folderArchive(job.archive)
   const prove = prover({
@@ -132,6 +138,7 @@ export async function revokeLeases(job: Extract<Job, { do: 'revoke' }>): Promise
   ]
   await Promise.all(consumers.map(({ opened }) => opened))
   const before = process.memoryUsage.rss()
+  const held = heldMemory()
   const cpu = process.cpuUsage()
 
   const start = performance.now()
@@ -171,7 +178,7 @@ export async function revokeLeases(job: Extract<Job, { do: 'revoke' }>): Promise
     },
     leasesPerSecond: (job.leases * 1000) / at('lastOutcome'),
     // `maxRSS` is in kilobytes.
-    memory: { before: before / 1e6, peak: (process.resourceUsage().maxRSS * 1024) / 1e6 },
+    memory: { before: before / 1e6, peak: (process.resourceUsage().maxRSS * 1024) / 1e6, held: held() / 1e6 },
     cpuSeconds: (used.user + used.system) / 1e6,
     ...written,
     chunks,
@@ -179,46 +186,68 @@ export async function revokeLeases(job: Extract<Job, { do: 'revoke' }>): Promise
   }
 }
 
-/** Queues as lists: a message that is postponed comes back, one that fails ends the benchmark. */
+/** The most that was still reachable after a full collection, in bytes: what is held, without what only waits to be collected. */
+function heldMemory(): () => number {
+  let most = 0
+  const look = () => {
+    const { heapUsed, external } = process.memoryUsage()
+    most = Math.max(most, heapUsed + external)
+  }
+  const observer = new PerformanceObserver((list) => {
+    for (const entry of list.getEntries())
+      if ('detail' in entry && isKind(entry.detail) && entry.detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR) look()
+  })
+  observer.observe({ entryTypes: ['gc'] })
+  return () => {
+    observer.disconnect()
+    if (most === 0) look()
+    return most
+  }
+}
+
+const isKind = (detail: unknown): detail is { kind: number } => typeof detail === 'object' && detail !== null && 'kind' in detail
+
+interface Lane {
+  readonly waiting: { readonly text: string; readonly receiveCount: number }[]
+  free: number
+  readonly handle: (body: unknown, receiveCount: number) => Promise<void>
+}
+
+/** Queues as lists: a message that is postponed comes back, one that fails is a fault of the benchmark. */
 function memoryQueues(faults: string[]) {
-  const lanes = new Map<string, { waiting: string[]; free: number; handle: (text: string, receiveCount: number) => Promise<void> }>()
-  function pump(name: string): void {
-    const lane = lanes.get(name)
-    while (lane !== undefined && lane.free > 0) {
-      const text = lane.waiting.shift()
-      if (text === undefined) return
+  const lanes = new Map<string, Lane>()
+  function pump(lane: Lane): void {
+    while (lane.free > 0) {
+      const next = lane.waiting.shift()
+      if (next === undefined) return
       lane.free -= 1
-      deliver(name, text, 1)
+      void deliver(lane, next.text, next.receiveCount)
     }
   }
-  function deliver(name: string, text: string, receiveCount: number): void {
-    const lane = lanes.get(name)
-    lane
-      ?.handle(text, receiveCount)
-      .then(() => undefined)
-      .catch(async (error: unknown) => {
-        if (!(error instanceof Postponed)) {
-          faults.push(error instanceof Error ? `${error.stack}` : String(error))
-          return
-        }
-        await sleep(error.seconds * 1000)
-        deliver(name, text, receiveCount + 1)
-      })
-      .finally(() => {
-        lane.free += 1
-        pump(name)
-      })
+  async function deliver(lane: Lane, text: string, receiveCount: number): Promise<void> {
+    try {
+      await lane.handle(JSON.parse(text), receiveCount)
+    } catch (error) {
+      if (error instanceof Postponed) {
+        setTimeout(() => {
+          lane.waiting.push({ text, receiveCount: receiveCount + 1 })
+          pump(lane)
+        }, error.seconds * 1000)
+      } else faults.push(error instanceof Error ? `${error.stack}` : String(error))
+    }
+    lane.free += 1
+    pump(lane)
   }
-  const queues: Queues & { serve(name: string, handle: (body: unknown, receiveCount: number) => Promise<void>): void } = {
+  const queues: Queues & { serve(name: string, handle: Lane['handle']): void } = {
     async send(name, messages) {
       const lane = lanes.get(name)
       if (lane === undefined) throw new Error(`nobody serves ${name}`)
       // As text, as a queue would hold it.
-      lane.waiting.push(...messages.map(({ body }) => JSON.stringify(body)))
-      pump(name)
+      for (const { body } of messages) lane.waiting.push({ text: JSON.stringify(body), receiveCount: 1 })
+      pump(lane)
     },
     serve(name, handle) {
-      lanes.set(name, { waiting: [], free: AT_ONCE, handle: (text, receiveCount) => handle(JSON.parse(text), receiveCount) })
+      lanes.set(name, { waiting: [], free: AT_ONCE, handle })
     },
   }
   return queues

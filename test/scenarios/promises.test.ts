@@ -822,4 +822,25 @@ describe('G5: every state change is in the audit trail', () => {
     })
     expect(new Set(entries.map((entry) => entry.id)).size).toBe(entries.length)
   })
+
+  it('a lost record shows: the versions of each item run through the archive without a gap', async () => {
+    const pipeline = new Pipeline({ definition: fakeDefinition({ propagationSeconds: 90 }) as Definition })
+    await pipeline.issuer()
+    const parent = await pipeline.lease('one', { delegable: true, group: 'g' })
+    await pipeline.lease('two', { parent: parent.id, identity: other, owner: 'bob' })
+    await pipeline.trigger('compromise', { kind: 'identity', id: app })
+    await pipeline.settle()
+    await pipeline.pass(600)
+    const versions = pipeline.versions()
+    for (const item of pipeline.table
+      .all()
+      .filter(({ kind }) => ['lease', 'case', 'identity', 'chunk', 'lever'].includes(String(kind)))) {
+      const key = `${item.pk}|${item.sk}`
+      const all = Array.from({ length: Number(item.v) }, (_, index) => index + 1)
+      expect(
+        [...(versions.get(key) ?? [])].sort((one, next) => one - next),
+        key,
+      ).toEqual(all)
+    }
+  })
 })

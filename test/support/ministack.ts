@@ -23,7 +23,8 @@ const START_MILLISECONDS = 30_000
 export interface MiniStackOptions {
   /**
    * Speak TLS alone, with a certificate of its own that this process is made to trust. Over plain HTTP its IAM sees
-   * `aws:SecureTransport` as false, so buckets and queues that demand TLS refuse everybody.
+   * `aws:SecureTransport` as false, so buckets and queues that demand TLS refuse everybody. Its IAM then also enforces
+   * what `ministack_server.py` adds to it.
    */
   readonly tls?: boolean
 }
@@ -201,7 +202,7 @@ interface Transport {
   readonly environment: Readonly<Record<string, string>>
 }
 
-/** The server's own command opens 443 too when it speaks TLS; its application under the same web server does not. */
+/** One port alone, and a stricter IAM: see `ministack_server.py`. */
 async function overTls(folder: string, port: number): Promise<Transport> {
   await run(PYTHON, ['-c', CERTIFICATE, folder], 20_000)
   const [certificate, key] = [join(folder, 'cert.pem'), join(folder, 'key.pem')]
@@ -209,7 +210,7 @@ async function overTls(folder: string, port: number): Promise<Transport> {
   setDefaultCACertificates([...getCACertificates('default'), await readFile(certificate, 'utf8')])
   const files = ['--certfile', certificate, '--keyfile', key]
   return {
-    command: ['-m', 'hypercorn', 'ministack.app:app', '--bind', `127.0.0.1:${port}`, ...files, '--workers', '0'],
+    command: [join(import.meta.dirname, 'ministack_server.py'), '--bind', `127.0.0.1:${port}`, ...files, '--workers', '0'],
     environment: {
       USE_SSL: '1',
       MINISTACK_SSL_CERT: certificate,

@@ -1,4 +1,5 @@
 import { closer } from '../../functions/close/close.ts'
+import type { AuditRecord } from '../../functions/contracts/audit.ts'
 import { PlanMessage, WorkMessage } from '../../functions/contracts/message.ts'
 import type { TriggerType } from '../../functions/contracts/primitives.ts'
 import type { TriggerScope } from '../../functions/contracts/scope.ts'
@@ -295,13 +296,26 @@ export class Pipeline {
     return as('lease', item)
   }
 
-  records(): { what: string; case?: string; lease?: string; who: string; item: { key: string; version: number } }[] {
-    return [...this.archived.values()].flatMap((body) =>
-      body
-        .split('\n')
-        .filter((line) => line !== '')
-        .map((line) => JSON.parse(line)),
-    )
+  private lines(): (AuditRecord | { readonly silent: readonly { key: string; version: number }[] })[] {
+    return [...this.archived.values()]
+      .flatMap((body) => body.split('\n').filter((line) => line !== ''))
+      .map((line) => JSON.parse(line))
+  }
+
+  /** Every record of the archive. */
+  records(): AuditRecord[] {
+    return this.lines().filter((line) => 'id' in line)
+  }
+
+  /** Every version that the archive knows of, by item: those that records tell of and those that they do not. */
+  versions(): Map<string, Set<number>> {
+    const found = new Map<string, Set<number>>()
+    const add = (key: string, version: number) => void found.set(key, (found.get(key) ?? new Set()).add(version))
+    for (const line of this.lines()) {
+      if ('id' in line) add(line.item.key, line.item.version)
+      else for (const { key, version } of line.silent) add(key, version)
+    }
+    return found
   }
 }
 

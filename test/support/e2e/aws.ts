@@ -7,7 +7,7 @@ import {
   PutUserPolicyCommand,
 } from '@aws-sdk/client-iam'
 import { ListBucketsCommand, S3Client } from '@aws-sdk/client-s3'
-import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts'
+import { AssumeRoleCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
 import type { MiniStack } from '../ministack.ts'
 
 export interface Credentials {
@@ -91,17 +91,22 @@ export function awsAccount(stack: MiniStack) {
       }
     },
 
-    /** What the holder of the credential is told: `undefined` if it works, else the error's code. */
+    /** What the holder is told who wants to do something: `undefined` if it works, else the error's code. */
     async refusal(credentials: Credentials): Promise<string | undefined> {
       const s3 = new S3Client({ ...configuration(credentials), maxAttempts: 1, forcePathStyle: true })
-      try {
-        await s3.send(new ListBucketsCommand({}))
-        return undefined
-      } catch (error) {
-        return error instanceof Error ? error.name : String(error)
-      } finally {
-        s3.destroy()
-      }
+      return s3
+        .send(new ListBucketsCommand({}))
+        .then(() => undefined, codeOf)
+        .finally(() => s3.destroy())
+    },
+
+    /** The same for who wants nothing but to be known: what no policy can refuse (`sts:GetCallerIdentity`). */
+    async unknown(credentials: Credentials): Promise<string | undefined> {
+      const client = new STSClient({ ...configuration(credentials), maxAttempts: 1 })
+      return client
+        .send(new GetCallerIdentityCommand({}))
+        .then(() => undefined, codeOf)
+        .finally(() => client.destroy())
     },
 
     /** An HTTP request signed with Signature Version 4, as a program in AWS would send it. */
@@ -118,7 +123,6 @@ export function awsAccount(stack: MiniStack) {
       const text = body === undefined ? undefined : JSON.stringify(body)
       try {
         const signer = await client.config.signer({
-          schemeId: 'aws.auth#sigv4',
           name: 'sigv4',
           signingName: service,
           signingRegion: stack.region,
@@ -155,6 +159,9 @@ export function awsAccount(stack: MiniStack) {
   }
 }
 export type AwsAccount = ReturnType<typeof awsAccount>
+
+/** The code of what AWS refused. */
+export const codeOf = (error: unknown): string => (error instanceof Error ? error.name : String(error))
 
 function parsed(text: string): unknown {
   try {

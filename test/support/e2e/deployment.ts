@@ -52,10 +52,14 @@ export interface Deployment {
   readonly laps: Readonly<Record<string, number>>
   /** How many resources of each type the stack has. */
   readonly resources: Readonly<Record<string, number>>
+  /** ARN of the key that wraps the keys of sealed handles. */
+  readonly sealingKey: string
   /** ARN of a function's role: `revoke-oauth`. */
   roleOf(name: string): string
   /** Invokes a function now, where the schedule would only do so at the next minute. */
   invoke(name: string): Promise<void>
+  /** What the functions have logged as a warning or an error: for a failed run's message. */
+  errors(): Promise<string>
   /** What has come out of the outcome bus since the last call, seen by a rule and a queue of the test's own. */
   completions(): Promise<Completion[]>
 }
@@ -114,11 +118,16 @@ export async function deploy(
       },
     })
 
-  const [postgres, oauth] = await Promise.all([
-    timed('issuers', () => startIssuers(folder, owns)).then((issuers) => issuers),
+  const started = await Promise.allSettled([
+    timed('issuers', () => startIssuers(folder, owns)),
     timed('bundles', () => build({ outdir: bundles })),
     timed('cdk bootstrap', () => cdk(home, 'bootstrap', '--no-notices', `aws://${stack.account}/${stack.region}`)),
-  ]).then(([issuers]) => issuers)
+  ])
+  // All of them have ended before any failure is told: what was started is known to `owns`.
+  for (const one of started) if (one.status === 'rejected') throw one.reason
+  const [issuers] = started
+  if (issuers.status === 'rejected') throw issuers.reason
+  const [postgres, oauth] = issuers.value
   await timed('cdk synth', () => cdk(ROOT, 'synth', '--quiet', '--output', assembly))
   await timed('cdk deploy', () =>
     cdk(ROOT, 'deploy', '--app', assembly, '--require-approval', 'never', '--outputs-file', outputs, '--no-notices'),
@@ -141,7 +150,12 @@ export async function deploy(
   ] as const) {
     await secrets.send(new CreateSecretCommand({ Name: `${NAME}/${name}`, SecretString: value }))
   }
-  const roles = await rolesOf(aws, stack, template.functions)
+  const configurations = await configurationsOf(aws, stack, template.functions)
+  const configurationOf = (name: string) => {
+    const configuration = configurations.get(name)
+    if (configuration === undefined) throw new StepFailed(`there is no function ${name}`)
+    return configuration
+  }
 
   return {
     aws,
@@ -159,15 +173,27 @@ export async function deploy(
     postgres,
     laps,
     resources: template.counts,
-    roleOf(name) {
-      const role = roles.get(name)
-      if (role === undefined) throw new StepFailed(`there is no function ${name}`)
-      return role
-    },
+    sealingKey: (configurationOf('register').Environment?.Variables?.['SEALING'] ?? '').replace(/^kms:/, ''),
+    roleOf: (name) => configurationOf(name).Role,
     async invoke(name) {
       const path = `/2015-03-31/functions/${STACK}-${name}/invocations`
       const { status, body } = await aws.signed(aws.root, 'lambda', 'POST', `${stack.endpoint}${path}`, {})
       if (status !== 200) throw new StepFailed(`${name} cannot be invoked: ${status} ${JSON.stringify(body)}`)
+    },
+    async errors() {
+      const lines = await Promise.all(
+        template.functions.map(async (name) => {
+          const body = { logGroupName: `/aws/lambda/${name}`, limit: 1000 }
+          const headers = { 'x-amz-target': 'Logs_20140328.FilterLogEvents', 'content-type': 'application/x-amz-json-1.1' }
+          const { body: found } = await aws.signed(aws.root, 'logs', 'POST', `${stack.endpoint}/`, body, headers)
+          const events = (found as { events?: readonly { readonly message: string }[] } | undefined)?.events ?? []
+          return events
+            .map(({ message }) => message.trim())
+            .filter((line) => /"level":"(warn|error)"|Error/.test(line))
+            .slice(-5)
+        }),
+      )
+      return lines.flat().join('\n')
     },
     completions: await listen(aws, stack, output('OutcomeBusName'), owns),
   }
@@ -252,13 +278,23 @@ function readTemplate(file: string) {
   return { counts, functions }
 }
 
-async function rolesOf(aws: AwsAccount, stack: MiniStack, functions: readonly string[]): Promise<Map<string, string>> {
+interface FunctionConfiguration {
+  readonly Role: string
+  readonly Environment?: { readonly Variables?: Readonly<Record<string, string>> }
+}
+
+/** The functions as they were deployed, by their names here. */
+async function configurationsOf(
+  aws: AwsAccount,
+  stack: MiniStack,
+  functions: readonly string[],
+): Promise<ReadonlyMap<string, FunctionConfiguration>> {
   const found = await Promise.all(
     functions.map(async (name) => {
       const path = `/2015-03-31/functions/${name}/configuration`
-      const { body } = await aws.signed(aws.root, 'lambda', 'GET', `${stack.endpoint}${path}`)
-      const role = typeof body === 'object' && body !== null && 'Role' in body ? String(body.Role) : ''
-      return [name.slice(STACK.length + 1), role] as const
+      const { status, body } = await aws.signed(aws.root, 'lambda', 'GET', `${stack.endpoint}${path}`)
+      if (status !== 200) throw new StepFailed(`function ${name} was not deployed: ${status}`)
+      return [name.slice(STACK.length + 1), body as FunctionConfiguration] as const
     }),
   )
   return new Map(found)

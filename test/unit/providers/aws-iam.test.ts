@@ -1,6 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: policy variables of IAM, not of JavaScript
 import fc from 'fast-check'
 import { beforeEach, describe, expect, it } from 'vitest'
+import type { IamClient } from '../../../functions/providers/aws-iam/client.ts'
 import { classify, IamFault } from '../../../functions/providers/aws-iam/client.ts'
 import type { Settings, Target } from '../../../functions/providers/aws-iam/definition.ts'
 import {
@@ -10,6 +11,7 @@ import {
   Target as TargetSchema,
 } from '../../../functions/providers/aws-iam/definition.ts'
 import { FakeIam } from '../../../functions/providers/aws-iam/fake.ts'
+import { PROTECTED_TAG } from '../../../functions/providers/aws-iam/names.ts'
 import {
   countCharacters,
   covers,
@@ -22,7 +24,7 @@ import {
   prune,
   secondFrom,
 } from '../../../functions/providers/aws-iam/policy.ts'
-import { createProvider, PROTECTED_TAG } from '../../../functions/providers/aws-iam/provider.ts'
+import { createProvider } from '../../../functions/providers/aws-iam/provider.ts'
 import type { Answer, Warrant } from '../../../functions/providers/contract.ts'
 import { IssuerRefused, IssuerUnavailable } from '../../../functions/providers/contract.ts'
 
@@ -49,6 +51,19 @@ const provider = (settings = SETTINGS) => {
   if (tidy === undefined || restore === undefined || contain === undefined || release === undefined) throw new Error('incomplete')
   return { ...made, tidy, restore, contain, release }
 }
+
+/** The same account, some calls answered by somebody else. */
+const overriding = (calls: Partial<IamClient>): IamClient =>
+  new Proxy(iam, { get: (target, name) => Reflect.get(calls, name) ?? Reflect.get(target, name).bind?.(target) })
+
+/** The same account, where a key is deleted just before we change it. */
+const somebodyDeletes = (deleted: string) =>
+  overriding({
+    setAccessKey: async (userName, accessKeyId, status) => {
+      if (accessKeyId === deleted) await iam.deleteAccessKey(userName, accessKeyId).catch(() => undefined)
+      await iam.setAccessKey(userName, accessKeyId, status)
+    },
+  })
 
 beforeEach(() => {
   iam = new FakeIam(ACCOUNT)
@@ -150,6 +165,16 @@ describe('right issuer', () => {
     await expect(provider().verify([], warrant())).rejects.toBeInstanceOf(IssuerUnavailable)
   })
 
+  it("that cannot be told is the issuer's trouble: throttled it may heal, a request that AWS refuses does not", async () => {
+    const lever = { kind: 'user', userName: 'ci' } as const
+    for (const attempt of [() => provider().revoke([], warrant()), () => provider().contain(lever, warrant())]) {
+      iam.fail('whoAmI', 'throttled')
+      await expect(attempt()).rejects.toMatchObject({ code: 'issuer-unavailable', afterSeconds: 5 })
+      iam.fail('whoAmI', 'invalid')
+      await expect(attempt()).rejects.toBeInstanceOf(IssuerRefused)
+    }
+  })
+
   it('opens the breaker when a call is refused or unanswered, and parks no lease', async () => {
     iam.addUser('ci')
     const batch = subjects({ kind: 'access-key', userName: 'ci', accessKeyId: iam.addAccessKey('ci') })
@@ -213,6 +238,44 @@ describe('access keys', () => {
     expect(iam.tokenWorks('old', time / 1000)).toBe(false)
   })
 
+  it('a compromise denies the tokens of each key until that key is cut, however late after another one', async () => {
+    iam.addUser('ci')
+    const [first, second] = [iam.addAccessKey('ci'), iam.addAccessKey('ci')].map((accessKeyId) =>
+      subjects({ kind: 'access-key', userName: 'ci', accessKeyId }),
+    )
+    await provider().revoke(first ?? [], warrant('p0'))
+    time += 60_000
+    await provider().revoke(second ?? [], warrant('p0'))
+    expect(iam.tokenWorks('ci', time / 1000 - 1)).toBe(false)
+    // A repeated cut hits nothing more: tokens of new keys go on working.
+    const document = iam.policiesOf({ kind: 'user', name: 'ci' }).get('rescind-tokens-p0')
+    time += 60_000
+    await provider().revoke([...(first ?? []), ...(second ?? [])], warrant('p0'))
+    expect(iam.policiesOf({ kind: 'user', name: 'ci' }).get('rescind-tokens-p0')).toBe(document)
+  })
+
+  it('a key that somebody deletes in the middle of the cut does not make the others pass for gone', async () => {
+    iam.addUser('ci')
+    const [deleted, other] = [iam.addAccessKey('ci'), iam.addAccessKey('ci')]
+    const batch = subjects(
+      { kind: 'access-key', userName: 'ci', accessKeyId: deleted },
+      { kind: 'access-key', userName: 'ci', accessKeyId: other },
+    )
+    const answers = await createProvider(SETTINGS, somebodyDeletes(deleted), () => time).revoke(batch, warrant())
+    expect(words(answers)).toEqual(['absent', 'revoked'])
+    expect(answers[0]?.said).toContain(`has no key ${deleted}`)
+    expect(iam.keyWorks('ci', other)).toBe(false)
+  })
+
+  it('deletes a key once that two leases share, and all that marked it', async () => {
+    iam.addUser('ci')
+    const target: Target = { kind: 'access-key', userName: 'ci', accessKeyId: iam.addAccessKey('ci') }
+    const batch = subjects(target, target)
+    expect(words(await provider().revoke(batch, warrant()))).toEqual(['revoked', 'revoked'])
+    expect(words(await provider().tidy(batch, warrant()))).toEqual(['revoked', 'absent'])
+    expect((await iam.getUser('ci')).tags.size).toBe(0)
+  })
+
   it('restores within the soak time, deletes after it, and never deletes an active key', async () => {
     iam.addUser('ci')
     const batch = subjects({ kind: 'access-key', userName: 'ci', accessKeyId: iam.addAccessKey('ci') })
@@ -241,6 +304,30 @@ describe('access keys', () => {
     expect(words(await provider().revoke(batch, warrant('p0')))).toEqual(['irrevocable', 'irrevocable'])
     expect(words([await provider().contain({ kind: 'user', userName: 'break-glass' }, warrant('p0'))])).toEqual(['unsupported'])
     expect(iam.keyWorks('worker', keys[0] ?? '') && iam.keyWorks('break-glass', keys[1] ?? '')).toBe(true)
+  })
+
+  it('neither deletes nor gives back what became protected after its cut', async () => {
+    iam.addUser('ci')
+    const roleId = iam.addRole('app')
+    const accessKeyId = iam.addAccessKey('ci')
+    const levers = [
+      { kind: 'user', userName: 'ci' },
+      { kind: 'role', roleName: 'app' },
+    ] as const
+    const batch = subjects(
+      { kind: 'access-key', userName: 'ci', accessKeyId },
+      { kind: 'role-session', roleName: 'app', roleId, sessionName: 'job' },
+    )
+    for (const lever of levers) await provider().contain(lever, warrant())
+    await provider().revoke(batch, warrant())
+    await iam.tagUser('ci', { [PROTECTED_TAG]: 'true' })
+    const getRole = async (roleName: string) => ({ ...(await iam.getRole(roleName)), tags: new Map([[PROTECTED_TAG, 'true']]) })
+    iam.calls.length = 0
+    const later = createProvider(SETTINGS, overriding({ getRole }), () => time)
+    expect(words((await later.tidy?.(batch, warrant())) ?? [])).toEqual(['irrevocable', 'irrevocable'])
+    expect(words((await later.restore?.(batch, warrant())) ?? [])).toEqual(['irrevocable', 'irrevocable'])
+    for (const lever of levers) expect((await later.release?.(lever, warrant()))?.status).toBe('unsupported')
+    expect(iam.calls.filter((call) => /^(set|delete|put|tag|untag)/.test(call))).toEqual([])
   })
 
   it('one bad user holds up no other, and a throttled call is not repeated for the rest of the batch', async () => {
@@ -364,11 +451,8 @@ describe('role sessions', () => {
 
   it('does not believe a write that it cannot read back', async () => {
     iam.addRole('app')
-    const stale = Object.create(iam, { getPolicy: { value: async () => undefined } }) as FakeIam
-    const bound = new Proxy(iam, {
-      get: (target, name) => (name === 'getPolicy' ? stale.getPolicy : Reflect.get(target, name).bind?.(target)),
-    })
-    const [answer] = await createProvider(SETTINGS, bound, () => time).revoke(subjects(session('job')), warrant())
+    const blind = overriding({ getPolicy: async () => undefined })
+    const [answer] = await createProvider(SETTINGS, blind, () => time).revoke(subjects(session('job')), warrant())
     expect(answer).toMatchObject({ status: 'retry', effect: 'unknown' })
   })
 
@@ -508,6 +592,31 @@ describe('containment', () => {
     await provider().release(lever, warrant('p0', 1))
     expect(iam.keyWorks('ci', accessKeyId)).toBe(false)
     await provider().release(lever, warrant('p0', 2))
+    expect(iam.keyWorks('ci', accessKeyId)).toBe(true)
+  })
+
+  it('a key that somebody deletes meanwhile holds up neither the containment of the others nor their release', async () => {
+    iam.addUser('ci')
+    const [deleted, other] = [iam.addAccessKey('ci'), iam.addAccessKey('ci')]
+    const lever = { kind: 'user', userName: 'ci' } as const
+    const raced = createProvider(SETTINGS, somebodyDeletes(deleted), () => time)
+    expect((await raced.contain?.(lever, warrant('p0')))?.status).toBe('done')
+    expect((await iam.listAccessKeys('ci')).map(({ status }) => status)).toEqual(['Inactive'])
+    const again = createProvider(SETTINGS, somebodyDeletes(other), () => time)
+    expect(await again.release?.(lever, warrant('p0'))).toMatchObject({ status: 'done', said: expect.stringContaining('0 keys') })
+    expect(iam.policiesOf({ kind: 'user', name: 'ci' }).size).toBe(0)
+  })
+
+  it('a key that was restored, and that a containment alone holds, is not deleted', async () => {
+    iam.addUser('ci')
+    const accessKeyId = iam.addAccessKey('ci')
+    const lever = { kind: 'user', userName: 'ci' } as const
+    const batch = subjects({ kind: 'access-key', userName: 'ci', accessKeyId })
+    await provider().contain(lever, warrant('p0'))
+    await provider().revoke(batch, warrant('p0'))
+    await provider().restore(batch, warrant('p0'))
+    expect(words(await provider().tidy(batch, warrant('p0')))).toEqual(['irrevocable'])
+    await provider().release(lever, warrant('p0'))
     expect(iam.keyWorks('ci', accessKeyId)).toBe(true)
   })
 

@@ -1,0 +1,191 @@
+import type { Answer, Liveness, Subject } from '../contract.ts'
+import type { Account } from './account.ts'
+import { doneUnless, READ_BACK_SECONDS } from './account.ts'
+import type { AccessKey, IamUser, KeyStatus } from './client.ts'
+import type { AccessKeyTarget } from './definition.ts'
+import type { Works } from './holders.ts'
+import { sift } from './holders.ts'
+import { denyTokens, TOKENS_LIVE, tidyTokens } from './tokens.ts'
+
+/** Rounds of "deactivate, look again" against somebody who reactivates or creates keys meanwhile. */
+const ROUNDS = 3
+
+/** Access keys of users: made inactive, deleted after the soak time. */
+export function accessKeys(account: Account): Works<AccessKeyTarget> {
+  const { iam, names, where } = account
+
+  const statuses = async (userName: string) =>
+    new Map((await iam.listAccessKeys(userName)).map(({ accessKeyId, status }): [string, KeyStatus] => [accessKeyId, status]))
+
+  /** The user and its keys as they are, and those of the leases that may be acted on; the others have their answer. */
+  async function open(userName: string, members: readonly Subject<AccessKeyTarget>[]) {
+    const user = await iam.getUser(userName)
+    const bearer = { holder: { kind: 'user', name: userName }, id: user.userId, tags: user.tags } as const
+    const { ours, answers } = sift(account, bearer, members, (said): Answer => ({ status: 'absent', said }))
+    const none = new Map<string, KeyStatus>()
+    if (ours.length === 0) return { user, ours, answers, keys: none }
+    const said = await account.protection(bearer)
+    if (said === undefined) return { user, ours, answers, keys: await statuses(userName) }
+    for (const { lease } of ours) answers.set(lease, { status: 'irrevocable', said })
+    return { user, ours: [], answers, keys: none }
+  }
+
+  /** What a key's state before the cut makes of the cut, and whether the key is to be marked as ours. */
+  function judge(user: IamUser, userName: string, accessKeyId: string, before: KeyStatus | undefined): [Answer, boolean] {
+    if (before === undefined) return [{ status: 'absent', said: `user ${userName} of ${where} has no key ${accessKeyId}` }, false]
+    if (before === 'Inactive' && user.tags.has(names.revokedTag(accessKeyId))) {
+      return [{ status: 'absent', said: `key ${accessKeyId} was cut before: listed Inactive` }, false]
+    }
+    if (before === 'Inactive' && names.containedTags(user, accessKeyId).length === 0) {
+      return [{ status: 'absent', said: `key ${accessKeyId} was Inactive before we came` }, true]
+    }
+    return [{ status: 'revoked', said: `key ${accessKeyId} is Inactive` }, true]
+  }
+
+  /** Marks the keys, so that a release leaves them inactive. Where no tag fits, it loses sight of them instead: false. */
+  async function mark(user: IamUser, userName: string, cut: readonly string[], value: string): Promise<boolean> {
+    if (cut.length === 0) return true
+    const tags = Object.fromEntries(cut.map((accessKeyId) => [names.revokedTag(accessKeyId), value]))
+    if (await doneUnless('full', () => iam.tagUser(userName, tags))) return true
+    const marks = cut.flatMap((accessKeyId) => names.containedTags(user, accessKeyId))
+    if (marks.length > 0) await iam.untagUser(userName, marks)
+    return false
+  }
+
+  return {
+    async revoke(userName, members, warrant, attempt) {
+      const { user, ours, keys, answers } = await open(userName, members)
+      if (ours.length === 0) return answers
+      const wanted = [...new Set(ours.map(({ target }) => target.accessKeyId))]
+      const cutBefore = wanted.every(
+        (accessKeyId) => keys.get(accessKeyId) === 'Inactive' && user.tags.get(names.revokedTag(accessKeyId)) === warrant.case,
+      )
+      for (const accessKeyId of wanted) {
+        if (keys.get(accessKeyId) !== 'Active') continue
+        attempt.wrote = true
+        // Somebody deleted it a moment ago: that says nothing about the user's other keys.
+        if (!(await setKey(account, userName, accessKeyId, 'Inactive'))) keys.delete(accessKeyId)
+      }
+      const judged = new Map(
+        wanted.map((accessKeyId) => [accessKeyId, judge(user, userName, accessKeyId, keys.get(accessKeyId))]),
+      )
+      const cut = wanted.filter((accessKeyId) => judged.get(accessKeyId)?.[1] === true)
+      attempt.wrote ||= cut.length > 0
+      // Also for a key that is gone: its tokens may not be.
+      const notes = [warrant.lane === 'p0' ? await denyTokens(account, userName, warrant, cutBefore) : TOKENS_LIVE]
+      // The mark comes after the cut, which must not wait for it, and before the last look, which therefore sees a
+      // release that passed in between.
+      if (!(await mark(user, userName, cut, warrant.case))) notes.push('no room for a tag')
+
+      const { left } = cut.length === 0 ? { left: [] } : await deactivate(account, userName, (id) => cut.includes(id))
+      for (const { lease, target } of ours) {
+        const { accessKeyId } = target
+        const [answer] = judged.get(accessKeyId) ?? []
+        if (left.some((key) => key.accessKeyId === accessKeyId)) {
+          const said = `key ${accessKeyId} is still listed Active`
+          answers.set(lease, { status: 'retry', said, afterSeconds: READ_BACK_SECONDS, effect: 'unknown' })
+        } else if (answer !== undefined) {
+          answers.set(lease, { ...answer, said: [answer.said, ...notes].join('; ') })
+        }
+      }
+      return answers
+    },
+
+    async verify(userName, members) {
+      const user = await iam.getUser(userName)
+      const bearer = { holder: { kind: 'user', name: userName }, id: user.userId, tags: user.tags } as const
+      const { ours, answers } = sift(account, bearer, members, (said): Liveness => ({ status: 'dead', said }))
+      const keys = await statuses(userName)
+      for (const { lease, target } of ours) {
+        const status = keys.get(target.accessKeyId)
+        const said = status === undefined ? 'not listed any more' : `listed ${status}`
+        answers.set(lease, { status: status === 'Active' ? 'alive' : 'dead', said: `key ${target.accessKeyId} is ${said}` })
+      }
+      return answers
+    },
+
+    async tidy(userName, members, _warrant, attempt) {
+      const { user, ours, keys, answers } = await open(userName, members)
+      if (ours.length === 0) return answers
+      const marks = new Set<string>()
+      for (const { lease, target } of ours) {
+        const { accessKeyId } = target
+        const status = keys.get(accessKeyId)
+        const revoked = [names.revokedTag(accessKeyId)].filter((tag) => user.tags.has(tag))
+        const contained = names.containedTags(user, accessKeyId)
+        if (status === 'Active') {
+          answers.set(lease, { status: 'irrevocable', said: `key ${accessKeyId} is Active again: not deleted` })
+          continue
+        }
+        // Its cut was undone, else it had our mark or none at all.
+        if (status === 'Inactive' && contained.length > 0 && revoked.length === 0) {
+          answers.set(lease, { status: 'irrevocable', said: `only a containment holds key ${accessKeyId}: not deleted` })
+          continue
+        }
+        attempt.wrote ||= status === 'Inactive'
+        const deleted = status === 'Inactive' && (await doneUnless('gone', () => iam.deleteAccessKey(userName, accessKeyId)))
+        // Another lease of the same key finds it deleted.
+        keys.delete(accessKeyId)
+        for (const tag of [...revoked, ...contained]) marks.add(tag)
+        answers.set(
+          lease,
+          deleted
+            ? { status: 'revoked', said: `key ${accessKeyId} is deleted` }
+            : { status: 'absent', said: `key ${accessKeyId} was deleted before` },
+        )
+      }
+      if (marks.size > 0) await iam.untagUser(userName, [...marks])
+      await tidyTokens(account, userName)
+      return answers
+    },
+
+    async restore(userName, members, _warrant, attempt) {
+      const { user, ours, keys, answers } = await open(userName, members)
+      for (const { lease, target } of ours) {
+        const { accessKeyId } = target
+        const gone = { status: 'absent', said: `key ${accessKeyId} is deleted: it cannot be restored` } as const
+        if (!keys.has(accessKeyId)) {
+          answers.set(lease, gone)
+          continue
+        }
+        attempt.wrote = true
+        if (user.tags.has(names.revokedTag(accessKeyId))) await iam.untagUser(userName, [names.revokedTag(accessKeyId)])
+        if (names.containedTags(user, accessKeyId).length > 0) {
+          answers.set(lease, { status: 'revoked', said: `key ${accessKeyId} is restored when the containment of its user ends` })
+          continue
+        }
+        const active = await setKey(account, userName, accessKeyId, 'Active')
+        answers.set(lease, active ? { status: 'revoked', said: `key ${accessKeyId} is restored: Active` } : gone)
+      }
+      return answers
+    },
+  }
+}
+
+/**
+ * False where there is no such key (any more).
+ * @throws IamFault
+ */
+export const setKey = ({ iam }: Account, userName: string, accessKeyId: string, status: KeyStatus): Promise<boolean> =>
+  doneUnless('gone', () => iam.setAccessKey(userName, accessKeyId, status))
+
+/**
+ * Deactivates the keys that `concerns` names and that are listed Active, until none is, for a few rounds.
+ * @param before is shown what is listed, each time ahead of a deactivation
+ * @returns how many keys the user has, and those that are still Active
+ * @throws IamFault
+ */
+export async function deactivate(
+  account: Account,
+  userName: string,
+  concerns: (accessKeyId: string) => boolean,
+  before: (listed: readonly AccessKey[]) => Promise<void> = async () => undefined,
+): Promise<{ count: number; left: readonly AccessKey[] }> {
+  for (let round = 0; ; round += 1) {
+    const listed = await account.iam.listAccessKeys(userName)
+    const left = listed.filter(({ accessKeyId, status }) => status === 'Active' && concerns(accessKeyId))
+    await before(listed)
+    if (left.length === 0 || round === ROUNDS) return { count: listed.length, left }
+    for (const { accessKeyId } of left) await setKey(account, userName, accessKeyId, 'Inactive')
+  }
+}
