@@ -157,6 +157,8 @@ export interface Case extends Stored {
   readonly held?: { reason: string; since: string }
   readonly decisions: readonly { decision: 'approved' | 'cancelled'; by: string; reason: string; at: string }[]
   readonly listed?: string
+  /** How far the members of its group are fenced. */
+  readonly fencing?: string
   readonly identities: number
   readonly orphans: number
   readonly bystanders: number

@@ -10,6 +10,7 @@ import type { Dispatch } from '../runtime/dispatch.ts'
 import type { Clock, Log } from '../runtime/ports.ts'
 import {
   caseOf,
+  fencedUpTo,
   listedUpTo,
   listUnit,
   markFenced,
@@ -223,11 +224,12 @@ export function planner(ports: PlanPorts) {
     if (current.fencedAt === undefined) {
       const group = kind === 'owner' ? ownerGroup(id) : workloadGroup(id)
       await fenceGroup(table, group, current.id, by)
-      let cursor: string | undefined
+      let cursor = current.fencing
       do {
         const page = await members(table, group, cursor, MEMBERS)
         await inParallel(page.identities, (member) => fenceOne(current, policy, member.key, { kind, id }, at(by)))
         cursor = page.next
+        if (cursor !== undefined) await fencedUpTo(table, current.id, cursor)
       } while (cursor !== undefined)
       await markFenced(table, current.id, at(by))
     }

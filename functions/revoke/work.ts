@@ -99,11 +99,18 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     return secondsUntil(dueAt, by.at)
   }
 
-  async function attempt(chunk: Chunk, current: Case, reached: Exclude<Reached, { kind: 'unknown' }>, by: Actor): Promise<Again> {
+  async function attempt(found: Chunk, current: Case, reached: Exclude<Reached, { kind: 'unknown' }>, by: Actor): Promise<Again> {
+    let chunk = found
     const round: Round = { applied: { ...chunk.applied }, open: 0, waiting: 0, hint: 0, spent: false, next: undefined, said: '' }
     const lastAttempt = chunk.attempts + 1 >= limits.attempts
+    let kept = Object.keys(chunk.applied).length
     try {
       for await (const ids of covered(table, chunk, Math.min(PAGE, definition.limits.batch))) {
+        // What is cut is kept before the next page: a worker that runs out of time would cut it again, each time anew.
+        if (Object.keys(round.applied).length > kept) {
+          chunk = await keep(chunk, round, by)
+          kept = Object.keys(round.applied).length
+        }
         const { taken, waiting } = await gather(
           { table, dispatch: ports.dispatch },
           current,
@@ -125,6 +132,13 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     if (reached.kind === 'not-now') return notNow(chunk, reached, by, round.applied)
     if (round.open === 0 && round.waiting === 0) return end(chunk, current, reached.issuer, by)
     return postpone(chunk, round, by)
+  }
+
+  async function keep(chunk: Chunk, { applied }: Round, by: Actor): Promise<Chunk> {
+    const step = stepOf(applied)
+    const dueAt = chunk.dueAt ?? after(by.at, SHORT_WAIT_SECONDS)
+    await postponeChunk(table, chunk, { step, applied, dueAt, spends: false, said: 'under way' }, by)
+    return { ...chunk, step }
   }
 
   async function postpone(chunk: Chunk, round: Round, by: Actor): Promise<Again> {

@@ -396,6 +396,7 @@ export async function markFenced(table: Table, id: string, by: Actor): Promise<v
       ['fencedAt', by.at],
       ['by', actor(by)],
     ],
+    remove: ['fencing'],
     if: [
       ['fencedAt', 'absent'],
       ['state', '=', 'opened'],
@@ -416,6 +417,11 @@ export async function sealCase(table: Table, id: string, by: Actor): Promise<voi
     remove: ['listed'],
     if: [['sealed', '=', false], { or: RUNNING.map((state) => ['state', '=', state] as const) }],
   })
+}
+
+/** How far the fencing of a group's members has come: nobody joins or leaves a fenced group, so it goes on there. */
+export async function fencedUpTo(table: Table, id: string, cursor: string): Promise<void> {
+  await table.write({ update: caseItem(id), set: [['fencing', cursor]], if: [['fencedAt', 'absent']] })
 }
 
 /** How far the listing of a group has come, so that a planner that was killed goes on there. */

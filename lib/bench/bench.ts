@@ -72,7 +72,8 @@ function leasesText(runs: readonly LeaseRun[]): string {
     ['leases per second', (one) => one.leasesPerSecond],
     ['memory before the event, MB', (one) => one.memory.before],
     ['peak memory, MB', (one) => one.memory.peak],
-    ['held after a collection, MB', (one) => one.memory.held],
+    ['held at the first tenth, MB', (one) => one.memory.held[0] ?? Number.NaN],
+    ['held at the last tenth, MB', (one) => one.memory.held.at(-1) ?? Number.NaN],
     ['CPU of the pipeline, s', (one) => one.cpuSeconds],
     ['CPU of the store, s', (one) => one.storeCpuSeconds ?? Number.NaN],
   ]
@@ -89,7 +90,8 @@ function leasesText(runs: readonly LeaseRun[]): string {
     'Stages, store adapter and the reading of the stream are the real ones, all in one process; the store is the embedded one with a',
     'database file, in a process of its own; queues are lists in memory, ten messages of a lane under way at once; the archive is a',
     'folder; the provider answers at once. Each run has fresh processes and a copy of the same store. Memory is that of the pipeline:',
-    'resident before the event and at the most, with a heap of 256 MB at the most, and what was reachable after a full collection.',
+    'resident before the event and at the most, in a heap of 256 MB at the most; held: reachable after a full collection, when the',
+    'first tenth of the leases had its outcome, and when the last had.',
     'Fence: the write that closes it is answered. Containment: the lever is pulled. Trail: the record of the closing is archived.',
     registeredText(runs),
   ]

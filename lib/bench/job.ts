@@ -36,8 +36,11 @@ export interface Measured {
     readonly proven: number
   }
   readonly leasesPerSecond: number
-  /** Megabytes: resident before the event and at the most, and the most that was held right after a full collection. */
-  readonly memory: { readonly before: number; readonly peak: number; readonly held: number }
+  /**
+   * Megabytes: resident before the event and at the most, and what was held right after a full collection each time
+   * another tenth of the leases had its outcome.
+   */
+  readonly memory: { readonly before: number; readonly peak: number; readonly held: readonly number[] }
   /** Seconds of CPU of the pipeline's process, the store's not included. */
   readonly cpuSeconds: number
   readonly segments: number

@@ -1,7 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { constants, PerformanceObserver } from 'node:perf_hooks'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { closer } from '../../functions/close/close.ts'
 import { PlanMessage, WorkMessage } from '../../functions/contracts/message.ts'
@@ -49,15 +48,18 @@ export async function revokeLeases(job: Extract<Job, { do: 'revoke' }>): Promise
   const moments = new Map<string, number>()
   const first = (name: string) => moments.has(name) || moments.set(name, performance.now())
   const last = (name: string) => moments.set(name, performance.now())
+  const held = heldMemory(job.leases)
   let chunks = 0
 
   const plans = counted(store, 'plan', counts, (writes) => {
     for (const write of writes) if (sets(write, 'fences') && keyOf(write).pk.startsWith('ID#')) first('fence')
   })
   const works = counted(store, 'revoke', counts, (writes) => {
-    if (!writes.some((write) => sets(write, 'outcomes'))) return
+    const outcomes = writes.filter((write) => sets(write, 'outcomes')).length
+    if (outcomes === 0) return
     first('firstOutcome')
     last('lastOutcome')
+    held.count(outcomes)
   })
   const closes = counted(store, 'close', counts, (writes) => {
     for (const write of writes) if (sets(write, 'state', 'closed')) first('closed')
@@ -136,9 +138,9 @@ export async function revokeLeases(job: Extract<Job, { do: 'revoke' }>): Promise
       if (changes.some(({ after }) => after?.kind === 'case' && after.state === 'closed')) first('proven')
     }),
   ]
+  for (const { ended } of consumers) ended.catch((error: unknown) => faults.push(String(error)))
   await Promise.all(consumers.map(({ opened }) => opened))
   const before = process.memoryUsage.rss()
-  const held = heldMemory()
   const cpu = process.cpuUsage()
 
   const start = performance.now()
@@ -155,7 +157,7 @@ export async function revokeLeases(job: Extract<Job, { do: 'revoke' }>): Promise
   while (!moments.has('proven') || !announced) {
     if (faults.length > 0) throw new Error(`the pipeline complains: ${faults.join('; ')}`)
     if (performance.now() - start > DEADLINE) throw new Error(`the case does not close: ${[...moments.keys()].join(', ')}`)
-    await Promise.race([sleep(QUIET), ...consumers.map(({ ended }) => ended)])
+    await sleep(QUIET)
   }
   const used = process.cpuUsage(cpu)
   stop.abort()
@@ -178,7 +180,11 @@ export async function revokeLeases(job: Extract<Job, { do: 'revoke' }>): Promise
     },
     leasesPerSecond: (job.leases * 1000) / at('lastOutcome'),
     // `maxRSS` is in kilobytes.
-    memory: { before: before / 1e6, peak: (process.resourceUsage().maxRSS * 1024) / 1e6, held: held() / 1e6 },
+    memory: {
+      before: before / 1e6,
+      peak: (process.resourceUsage().maxRSS * 1024) / 1e6,
+      held: held.tenths.map((bytes) => bytes / 1e6),
+    },
     cpuSeconds: (used.user + used.system) / 1e6,
     ...written,
     chunks,
@@ -186,26 +192,24 @@ export async function revokeLeases(job: Extract<Job, { do: 'revoke' }>): Promise
   }
 }
 
-/** The most that was still reachable after a full collection, in bytes: what is held, without what only waits to be collected. */
-function heldMemory(): () => number {
-  let most = 0
-  const look = () => {
-    const { heapUsed, external } = process.memoryUsage()
-    most = Math.max(most, heapUsed + external)
-  }
-  const observer = new PerformanceObserver((list) => {
-    for (const entry of list.getEntries())
-      if ('detail' in entry && isKind(entry.detail) && entry.detail.kind === constants.NODE_PERFORMANCE_GC_MAJOR) look()
-  })
-  observer.observe({ entryTypes: ['gc'] })
-  return () => {
-    observer.disconnect()
-    if (most === 0) look()
-    return most
+/**
+ * What is reachable after a full collection, in bytes, each time another tenth of the leases has its outcome: what is
+ * held, without what only waits to be collected. Needs `--expose-gc`.
+ */
+function heldMemory(leases: number) {
+  const tenths: number[] = []
+  let done = 0
+  return {
+    tenths,
+    count(outcomes: number): void {
+      done += outcomes
+      if (done < ((tenths.length + 1) * leases) / 10 || tenths.length === 10) return
+      global.gc?.()
+      const { heapUsed, external } = process.memoryUsage()
+      while (done >= ((tenths.length + 1) * leases) / 10 && tenths.length < 10) tenths.push(heapUsed + external)
+    },
   }
 }
-
-const isKind = (detail: unknown): detail is { kind: number } => typeof detail === 'object' && detail !== null && 'kind' in detail
 
 interface Lane {
   readonly waiting: { readonly text: string; readonly receiveCount: number }[]
