@@ -41,6 +41,8 @@ export default defineConfig({
         identities: ['spiffe://example.org/workload/**'],
         namespaces: ['deploy'],
       },
+      // Only what a caller shows (a token) needs no such right: who may name credentials could have another's cut.
+      { right: 'holder', caller: 'spiffe://example.org/workload/**', issuers: ['cloud-account'] },
       { right: 'operator', caller: 'https://idp.example.org#platform-*', approve: true },
     ],
     // Who may send triggers: over the bus (bound to its principals), by signed HTTP (keys by reference), or both.

@@ -16,7 +16,7 @@ export type PlanMessage = z.infer<typeof PlanMessage>
 
 export const WorkMessage = z.discriminatedUnion('kind', [
   /** Pull (or push back) the lever of one identity at one issuer. */
-  z.strictObject({ v: z.literal(1), kind: z.literal('contain'), case: Key, identity: Key, issuer: IssuerName }),
+  z.strictObject({ v: z.literal(1), kind: z.literal('contain'), case: Key, identity: Key, lever: Key, issuer: IssuerName }),
   /** Work on one chunk: revoke, verify, or tidy, as its item says. */
   z.strictObject({
     v: z.literal(1),

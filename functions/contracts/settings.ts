@@ -1,5 +1,5 @@
 import * as z from 'zod/mini'
-import { name, TriggerType } from './primitives.ts'
+import { IssuerName, name, TriggerType } from './primitives.ts'
 import { Namespace } from './scope.ts'
 
 /**
@@ -29,6 +29,11 @@ export const Pattern = name(2048)
 export const Grant = z.discriminatedUnion('right', [
   /** May register leases for the identities that match `identities`, and attest tasks and deployments in `namespaces`. */
   z.strictObject({ right: z.literal('broker'), caller: Pattern, identities: z.array(Pattern), namespaces: z.array(Namespace) }),
+  /**
+   * May register credentials of `issuers` for itself by naming them. Where a registration shows the credential itself
+   * (its provider takes a secret), possession proves enough and no right is needed.
+   */
+  z.strictObject({ right: z.literal('holder'), caller: Pattern, issuers: z.array(IssuerName).check(z.minLength(1)) }),
   /** May use the operators' API. `approve` allows approving what is held. */
   z.strictObject({ right: z.literal('operator'), caller: Pattern, approve: z.boolean() }),
   /** May send triggers as the source `source`. */

@@ -27,9 +27,8 @@ export interface Actor {
 }
 
 export interface IssuerOfIdentity {
-  /** Present where the identity has a lever there. */
-  readonly lever?: unknown
-  readonly leverKey?: string
+  /** What the identity hangs on there, by the lever's key. */
+  readonly levers: Readonly<Record<string, unknown>>
   /** It ever held a shared credential there: a lifecycle case must not pull its lever. */
   readonly shared: boolean
 }
@@ -191,6 +190,7 @@ export interface Lever extends Stored {
   readonly identityKey: string
   readonly issuer: string
   readonly provider: string
+  readonly leverKey: string
   readonly lever: unknown
   readonly epoch: number
   readonly fencedAt: string

@@ -23,19 +23,31 @@ export function operatorRight(settings: Pick<Settings, 'grants'>, caller: Caller
 /**
  * Whether the caller may register leases for the identity (canonical URI), and in which namespaces it may then name
  * tasks and deployments; the first one is meant where it names none. Everybody may register for itself, in the
- * namespace of its token issuer; a broker for the identities and in the namespaces of its grants alone.
+ * namespace of its token issuer; a broker for the identities and in the namespaces of its grants alone. `trusted`: a
+ * grant speaks for it, so that it is believed which credentials are the identity's.
  */
 export function registrationRight(
   settings: Pick<Settings, 'grants'>,
   caller: Caller,
   identity: string,
-): { readonly broker: boolean; readonly namespaces: readonly string[] } | undefined {
+): { readonly broker: boolean; readonly trusted: boolean; readonly namespaces: readonly string[] } | undefined {
   const self = identity === caller.uri
   const grants = held(settings.grants, 'broker', caller).filter((grant) => matchesAny(grant.identities, identity))
   if (!self && grants.length === 0) return undefined
   const own = self && caller.namespace !== undefined ? [caller.namespace] : []
-  return { broker: !self, namespaces: [...new Set([...own, ...grants.flatMap((grant) => grant.namespaces)])] }
+  return {
+    broker: !self,
+    trusted: grants.length > 0,
+    namespaces: [...new Set([...own, ...grants.flatMap((grant) => grant.namespaces)])],
+  }
 }
+
+/**
+ * Whether the caller may register credentials of an issuer for itself without showing them. Without this right it could
+ * name a credential that is not its own, and have it cut by giving it back.
+ */
+export const mayHold = (settings: Pick<Settings, 'grants'>, caller: Caller, issuer: string): boolean =>
+  held(settings.grants, 'holder', caller).some((grant) => grant.issuers.includes(issuer))
 
 /** The sources that the caller may send triggers as. */
 export function sourcesOf(settings: Pick<Settings, 'grants' | 'sources'>, caller: Caller): readonly Source[] {

@@ -7,7 +7,7 @@ import { canonicalIdentity, IdentityInvalid } from '../domain/identity.ts'
 import { caseKey, identityKey, key } from '../domain/keys.ts'
 import type { Actor, Identity } from '../domain/model.ts'
 import { allowsScope, policyOf } from '../domain/policy.ts'
-import { namespaceOf } from '../domain/rights.ts'
+import { isProtected, namespaceOf } from '../domain/rights.ts'
 import { after, instant } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import type { Clock } from '../runtime/ports.ts'
@@ -65,7 +65,8 @@ export function acceptor(ports: AcceptPorts) {
       throw new ProblemError('identity-unknown', 'no lease of this identity was ever registered')
 
     const policy = policyOf(type, scope.kind)
-    const state = stateOf(policy.holdable && identity?.protected === true, effectiveAt > now)
+    const guarded = identity !== undefined && (identity.protected || isProtected(settings, identity.id))
+    const state = stateOf(policy.holdable && guarded, effectiveAt > now)
     const opened: NewCase = {
       id: caseKey(sender.source.name, event),
       event,

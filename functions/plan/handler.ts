@@ -11,11 +11,11 @@ import { planStage } from './stage.ts'
 const environment = readEnvironment(['tableName', 'queues', 'settings'])
 const log = jsonLog({ clock, function: 'plan' })
 const table = tableOf(environment)
-const { limits } = environment.settings
+const { limits, protected: guarded } = environment.settings
 
 export const handler = sqsBatch({
   schema: PlanMessage,
-  handle: planStage({ table, dispatch: dispatchOf(environment, table), clock, log, limits }),
+  handle: planStage({ table, dispatch: dispatchOf(environment, table), clock, log, limits, protected: guarded }),
   onInvalid: quarantineOf(table, clock, limits.retentionDays),
   visibility: sqsVisibility(sqsClient()),
   log,

@@ -5,12 +5,14 @@ import { caseKey, identityKey, key } from '../domain/keys.ts'
 import type { Actor, Case, Identity, Unit } from '../domain/model.ts'
 import type { Policy } from '../domain/policy.ts'
 import { policyOf } from '../domain/policy.ts'
+import { isProtected } from '../domain/rights.ts'
 import { after, instant } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import type { Clock, Log } from '../runtime/ports.ts'
 import {
   caseOf,
   fencedUpTo,
+  holdCase,
   listedUpTo,
   listUnit,
   markFenced,
@@ -49,6 +51,8 @@ export interface PlanPorts extends ScanPorts {
   readonly clock: Clock
   readonly log: Log
   readonly limits: Settings['limits']
+  /** Patterns of identities whose lifecycle cases wait for an approval, beside those that say so themselves. */
+  readonly protected: Settings['protected']
 }
 
 /** The sweeper looks after a case that nobody moved for this long, in seconds. */
@@ -75,6 +79,7 @@ export function planner(ports: PlanPorts) {
   const { table, clock, dispatch } = ports
   const now = () => instant(clock.now())
   const at = (by: Actor): Actor => ({ ...by, at: now() })
+  const guarded = (identity: Identity): boolean => identity.protected || isProtected(ports, identity.id)
 
   return async function plan(message: Extract<PlanMessage, { kind: 'plan' }>): Promise<void> {
     const current = await start(message.case)
@@ -116,6 +121,7 @@ export function planner(ports: PlanPorts) {
     }
     if (current.state === 'scheduled') {
       if (current.effectiveAt > now()) return undefined
+      if (await heldAfterAll(current)) return undefined
       const by: Actor = { who: 'plan', case: id, trigger: current.type, why: 'its time has come', at: now() }
       if (!(await startCase(table, id, 'scheduled', after(by.at, LOOK_AFTER_SECONDS), current.decisions, by))) return undefined
       return caseOf(table, id)
@@ -123,6 +129,18 @@ export function planner(ports: PlanPorts) {
     if (current.state === 'held' || current.state === 'cancelled' || current.state === 'closed' || current.sealed)
       return undefined
     return current
+  }
+
+  /** A scheduled case on an identity that came under protection meanwhile waits for an approval like any other. */
+  async function heldAfterAll(current: Case): Promise<boolean> {
+    const { scope } = current
+    if (scope.kind !== 'identity' || !policyOf(current.type, scope.kind).holdable) return false
+    if (current.decisions.some(({ decision }) => decision === 'approved')) return false
+    const identity = await identityOf(table, identityKey(scope.id))
+    if (identity === undefined || !guarded(identity)) return false
+    const reason = 'the identity is protected since it was scheduled'
+    await holdCase(table, current.id, reason, { who: 'plan', case: current.id, trigger: current.type, why: reason, at: now() })
+    return true
   }
 
   /** Fences one identity through the epoch that its unit stored, then pulls its levers. */
@@ -164,7 +182,7 @@ export function planner(ports: PlanPorts) {
       await setUnitAside(table, current, unit, 'orphan', by)
       return true
     }
-    if (policy.holdable && identity.protected && current.decisions.every(({ decision }) => decision !== 'approved')) {
+    if (policy.holdable && guarded(identity) && current.decisions.every(({ decision }) => decision !== 'approved')) {
       const eventId = `${current.eventId}/${identity.key}`
       await openCase(
         table,
@@ -203,18 +221,19 @@ export function planner(ports: PlanPorts) {
     if (policy.levers === 'none') return
     const messages: WorkMessage[] = []
     for (const [issuer, known] of Object.entries(identity.issuers)) {
-      if (known.lever === undefined || known.leverKey === undefined) continue
-      // A lifecycle end must not hit what others hold: no lever with a shared credential behind it, none with a second identity on it.
-      if (policy.levers === 'own' && (known.shared || !(await claimLever(table, known.leverKey, current.id, by)))) continue
-      const configured = await issuerOf(table, issuer)
-      await openLever(
-        table,
-        current,
-        { identity, issuer, provider: configured?.provider ?? '', lever: known.lever, epoch, fencedAt },
-        after(by.at, LOOK_AFTER_SECONDS),
-        at(by),
-      )
-      messages.push({ v: 1, kind: 'contain', case: current.id, identity: identity.key, issuer })
+      for (const [leverKey, lever] of Object.entries(known.levers)) {
+        // A lifecycle end must not hit what others hold: no lever with a shared credential behind it, none with a second identity on it.
+        if (policy.levers === 'own' && (known.shared || !(await claimLever(table, leverKey, current.id, by)))) continue
+        const configured = await issuerOf(table, issuer)
+        await openLever(
+          table,
+          current,
+          { identity, issuer, provider: configured?.provider ?? '', leverKey, lever, epoch, fencedAt },
+          after(by.at, LOOK_AFTER_SECONDS),
+          at(by),
+        )
+        messages.push({ v: 1, kind: 'contain', case: current.id, identity: identity.key, lever: leverKey, issuer })
+      }
     }
     await dispatch.work(current.lane, messages)
   }

@@ -5,7 +5,7 @@ import type { Settings } from '../contracts/settings.ts'
 import { canonicalIdentity, IdentityInvalid } from '../domain/identity.ts'
 import { deploymentKey, fingerprint, identityKey, key, leaseIdFor, leverKey, taskKey } from '../domain/keys.ts'
 import type { Actor, Identity, Issuer, Lease, WorkScope } from '../domain/model.ts'
-import { isProtected, namespaceOf, registrationRight } from '../domain/rights.ts'
+import { isProtected, mayHold, namespaceOf, registrationRight } from '../domain/rights.ts'
 import { LONGEST_CALL_SECONDS } from '../domain/settle.ts'
 import { after, instant, ttl } from '../domain/time.ts'
 import { viewOfLease } from '../domain/views.ts'
@@ -17,7 +17,7 @@ import type { Clock, Randomness } from '../runtime/ports.ts'
 import { ProblemError } from '../runtime/problem-error.ts'
 import type { Seal } from '../runtime/sealing.ts'
 import { amend, caseOf } from '../store/cases.ts'
-import { declareIdentity, growIssuers, identityOf, joinLever, plain } from '../store/identities.ts'
+import { declareFenced, declareIdentity, growIssuers, identityOf, joinLever, plain } from '../store/identities.ts'
 import { issuerOf } from '../store/issuers.ts'
 import type { NewLease } from '../store/leases.ts'
 import { acknowledge, leaseOf, look, recordLease, refuseIntent, writePointers } from '../store/leases.ts'
@@ -61,6 +61,11 @@ export function registrar(ports: RegisterPorts) {
     if (issuer === undefined) throw new ProblemError('issuer-unknown', `issuer ${request.issuer} is not configured`)
     const definition = ports.catalog[issuer.provider]
     if (definition === undefined) throw new ProblemError('provider-unknown', `provider ${issuer.provider} is not installed`)
+    if (!right.trusted && definition.secret === undefined && !mayHold(settings, caller, issuer.name))
+      throw new ProblemError(
+        'forbidden',
+        'the caller may not register credentials of this issuer for itself: whoever names another one’s could have it cut',
+      )
     const handle = parseHandle(definition, request)
     const task = workScope('task', request.task, right.namespaces)
     const deployment = workScope('deployment', request.deployment, right.namespaces)
@@ -212,19 +217,21 @@ export function registrar(ports: RegisterPorts) {
       throw new ProblemError('body-invalid', 'the first lease of an identity names its owner', {
         errors: [{ path: '/owner', message: 'is needed for an identity that is not known yet' }],
       })
-    const joined = await declareIdentity(
-      table,
-      {
-        id,
-        owner: request.owner,
-        ...(request.workload === undefined ? {} : { workload: request.workload }),
-        ...(request.environment === undefined ? {} : { environment: request.environment }),
-        ...(request.ownerLeaves === undefined ? {} : { ownerLeaves: request.ownerLeaves }),
-      },
-      { ownerLeaves: settings.ownerLeavesDefault, protected: isProtected(settings, id) },
-      by,
-    )
+    const declaration = {
+      id,
+      owner: request.owner,
+      ...(request.workload === undefined ? {} : { workload: request.workload }),
+      ...(request.environment === undefined ? {} : { environment: request.environment }),
+      ...(request.ownerLeaves === undefined ? {} : { ownerLeaves: request.ownerLeaves }),
+    }
+    const defaults = { ownerLeaves: settings.ownerLeavesDefault, protected: isProtected(settings, id) }
+    const joined = await declareIdentity(table, declaration, defaults, by)
     if (joined.ok) return joined.identity
+    // Its owner or workload is fenced. A credential that exists is recorded under the same fence, and cut by its cases.
+    if (request.registers === 'credential') {
+      const fenced = await declareFenced(table, declaration, defaults, joined.cases, by)
+      if (fenced !== undefined) return fenced
+    }
     throw new ProblemError('fenced', 'the owner or the workload of the identity is fenced', { cases: joined.cases })
   }
 
@@ -251,7 +258,7 @@ export function registrar(ports: RegisterPorts) {
     const joined = await joinLever(table, name, identity, by)
     if (!joined.ok)
       throw new ProblemError('lever-being-pulled', 'a case is pulling this lever for another identity', { cases: [joined.case] })
-    return growIssuers(table, identity, issuer.name, { lever, leverKey: name, shared }, by)
+    return growIssuers(table, identity, issuer.name, { lever: { key: name, lever }, shared }, by)
   }
 
   function timesOf(request: LeaseRegistration, definition: Definition, at: string): { expiresAt: string; mintBy?: string } {

@@ -20,9 +20,10 @@ const TRIES = 10
 export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: ReturnType<typeof issuerConnections>) {
   const { table, clock, limits, random } = ports
 
-  return async function contain(caseId: string, identityKey: string, issuerName: string): Promise<Again> {
-    const lever = await leverOf(table, caseId, identityKey, issuerName)
+  return async function contain(caseId: string, identityKey: string, leverKey: string): Promise<Again> {
+    const lever = await leverOf(table, caseId, identityKey, leverKey)
     if (lever === undefined || lever.state !== 'open') return undefined
+    const { issuer: issuerName } = lever
     const current = await caseOf(table, caseId)
     const identity = await identityOf(table, identityKey)
     if (current === undefined || identity === undefined) return undefined

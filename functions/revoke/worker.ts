@@ -14,7 +14,7 @@ export function revokeWorker(module: ProviderModule, ports: WorkPorts) {
   const contain = leverWorker(module, ports, chunks.issuers)
   return async (message: WorkMessage, delivery: { readonly receiveCount: number }): Promise<void> => {
     const seconds =
-      message.kind === 'contain' ? await contain(message.case, message.identity, message.issuer) : await chunks.work(message)
+      message.kind === 'contain' ? await contain(message.case, message.identity, message.lever) : await chunks.work(message)
     if (seconds === undefined || module.definition.serial) return
     if (seconds < SHORT_WAIT_SECONDS && delivery.receiveCount < MOST_RETURNS) throw new Postponed(Math.floor(seconds))
   }

@@ -58,6 +58,9 @@ export interface Visibility {
   returnAfter(record: Pick<SqsRecord, 'eventSourceARN' | 'receiptHandle'>, seconds: number): Promise<void>
 }
 
+/** Pause before a failed message is tried again, in seconds; it doubles up to here. */
+const LONGEST_PAUSE = 45
+
 export interface SqsBatchOptions<Message> {
   readonly schema: z.ZodMiniType<Message>
   /** Throws to make the message come back. */
@@ -91,7 +94,11 @@ export function sqsBatch<Message>(options: SqsBatchOptions<Message>): (event: Sq
       return true
     } catch (error) {
       if (error instanceof Postponed) await postpone(record, error.seconds, about)
-      else log.error('message failed and comes back', { ...about, error })
+      else {
+        log.error('message failed and comes back', { ...about, error })
+        // Not after the queue's whole visibility time-out, which is many times the function's own.
+        await postpone(record, Math.min(2 ** delivery.receiveCount, LONGEST_PAUSE), about)
+      }
       return false
     }
   }

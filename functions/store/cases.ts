@@ -154,6 +154,20 @@ export async function startCase(
   return done.ok
 }
 
+/** A scheduled case that must wait for an approval after all. */
+export async function holdCase(table: Table, id: string, reason: string, by: Actor): Promise<void> {
+  await table.write({
+    update: caseItem(id),
+    set: [
+      ['state', 'held'],
+      ['held', { reason, since: by.at }],
+      ['by', actor(by)],
+    ],
+    remove: ['duePk', 'dueAt'],
+    if: [['state', '=', 'scheduled']],
+  })
+}
+
 /** An approval before the effective time makes a held case a scheduled one. */
 export async function scheduleCase(table: Table, current: Case, decision: Case['decisions'], by: Actor): Promise<boolean> {
   const done = await table.write({
@@ -436,6 +450,7 @@ export async function openLever(
     readonly identity: Identity
     readonly issuer: string
     readonly provider: string
+    readonly leverKey: string
     readonly lever: unknown
     readonly epoch: number
     readonly fencedAt: string
@@ -446,13 +461,14 @@ export async function openLever(
   const done = await table.transact([
     {
       put: {
-        ...caseLever(current.id, lever.identity.key, lever.issuer),
+        ...caseLever(current.id, lever.identity.key, lever.leverKey),
         kind: 'lever',
         case: current.id,
         identityKey: lever.identity.key,
         identity: lever.identity.id,
         issuer: lever.issuer,
         provider: lever.provider,
+        leverKey: lever.leverKey,
         lever: plain(lever.lever),
         epoch: lever.epoch,
         fencedAt: lever.fencedAt,
@@ -469,8 +485,8 @@ export async function openLever(
   return done.ok
 }
 
-export const leverOf = (table: Table, caseId: string, identity: string, issuer: string): Promise<Lever | undefined> =>
-  read(table, 'lever', caseLever(caseId, identity, issuer))
+export const leverOf = (table: Table, caseId: string, identity: string, lever: string): Promise<Lever | undefined> =>
+  read(table, 'lever', caseLever(caseId, identity, lever))
 
 export async function leversOf(table: Table, caseId: string): Promise<Lever[]> {
   const page = await table.query({ pk: caseItem(caseId).pk, prefix: 'LEVER#', limit: 1000 })
@@ -481,7 +497,7 @@ export async function leversOf(table: Table, caseId: string): Promise<Lever[]> {
 export async function endLever(table: Table, lever: Lever, state: 'done' | 'failed', said: string, by: Actor): Promise<void> {
   await table.transact([
     {
-      update: caseLever(lever.case, lever.identityKey, lever.issuer),
+      update: caseLever(lever.case, lever.identityKey, lever.leverKey),
       set: [
         ['state', state],
         ['said', said],
@@ -504,7 +520,7 @@ export async function postponeLever(
   by: Actor,
 ): Promise<void> {
   await table.write({
-    update: caseLever(lever.case, lever.identityKey, lever.issuer),
+    update: caseLever(lever.case, lever.identityKey, lever.leverKey),
     set: [
       ['dueAt', dueAt],
       ['said', said],

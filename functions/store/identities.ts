@@ -35,23 +35,7 @@ export async function declareIdentity(
 ): Promise<Joined> {
   const key = identityKey(declaration.id)
   const groups = groupsOf(declaration.owner, declaration.workload)
-  const put: Item = {
-    ...identityItem(key),
-    kind: 'identity',
-    key,
-    id: declaration.id,
-    epoch: 1,
-    fencedThrough: 0,
-    fences: {},
-    issuers: {},
-    owner: declaration.owner,
-    workload: declaration.workload,
-    environment: declaration.environment,
-    ownerLeaves: declaration.ownerLeaves ?? defaults.ownerLeaves,
-    protected: declaration.protected ?? defaults.protected,
-    contacts: declaration.contacts ?? [],
-    by: actor(by),
-  }
+  const put = newIdentity(declaration, defaults, {}, by)
   const operations: (Write | Check)[] = [
     { put, if: [['pk', 'absent']] },
     ...groups.map((group) => member(group, declaration.id, by)),
@@ -62,6 +46,55 @@ export async function declareIdentity(
   const existing = await identityOf(table, key)
   if (existing !== undefined) return { ok: true, identity: existing }
   return { ok: false, cases: await fencesOfGroups(table, groups) }
+}
+
+/** An identity as it is written for the first time, already fenced by the cases that are named. */
+function newIdentity(
+  declaration: IdentityDeclaration & { readonly owner: string },
+  defaults: { readonly ownerLeaves: OwnerLeaves; readonly protected: boolean },
+  fences: Identity['fences'],
+  by: Actor,
+): Item {
+  const key = identityKey(declaration.id)
+  return {
+    ...identityItem(key),
+    kind: 'identity',
+    key,
+    id: declaration.id,
+    epoch: 1,
+    fencedThrough: Object.keys(fences).length === 0 ? 0 : 1,
+    fences: plain(fences),
+    issuers: {},
+    owner: declaration.owner,
+    workload: declaration.workload,
+    environment: declaration.environment,
+    ownerLeaves: declaration.ownerLeaves ?? defaults.ownerLeaves,
+    protected: declaration.protected ?? defaults.protected,
+    contacts: declaration.contacts ?? [],
+    by: actor(by),
+  }
+}
+
+/**
+ * Writes an identity that comes after the fence of its group: it is born fenced by the group's cases, so that none of
+ * its leases can ever be acknowledged, and what it holds is recorded and cut by them (protocol 2). No check that the
+ * groups are open is needed: there is nothing left that a fence could come too late for.
+ */
+export async function declareFenced(
+  table: Table,
+  declaration: IdentityDeclaration & { readonly owner: string },
+  defaults: { readonly ownerLeaves: OwnerLeaves; readonly protected: boolean },
+  cases: readonly string[],
+  by: Actor,
+): Promise<Identity | undefined> {
+  if (cases.length === 0) return undefined
+  const fences = Object.fromEntries(cases.slice(-MOST_FENCES).map((id) => [id, { epoch: 1, at: by.at }]))
+  const put = newIdentity(declaration, defaults, fences, by)
+  await table.transact([
+    { put, if: [['pk', 'absent']] },
+    ...groupsOf(declaration.owner, declaration.workload).map((group) => member(group, declaration.id, by)),
+  ])
+  return identityOf(table, identityKey(declaration.id))
 }
 
 const groupsOf = (owner: string, workload: string | undefined): string[] =>
@@ -162,18 +195,18 @@ export async function growIssuers(
   table: Table,
   identity: Identity,
   issuer: string,
-  grown: IssuerOfIdentity,
+  grown: { readonly lever?: { readonly key: string; readonly lever: unknown }; readonly shared: boolean },
   by: Actor,
 ): Promise<void> {
   let current: Identity | undefined = identity
   for (let round = 0; current !== undefined && round < 20; round += 1) {
     const known = current.issuers[issuer]
     const merged: IssuerOfIdentity = {
-      ...known,
-      ...(grown.lever === undefined ? {} : { lever: grown.lever, leverKey: grown.leverKey ?? '' }),
+      levers: { ...known?.levers, ...(grown.lever === undefined ? {} : { [grown.lever.key]: grown.lever.lever }) },
       shared: (known?.shared ?? false) || grown.shared,
     }
-    if (known !== undefined && known.shared === merged.shared && known.leverKey === merged.leverKey) return
+    const hasLever = grown.lever === undefined || known?.levers[grown.lever.key] !== undefined
+    if (known !== undefined && known.shared === merged.shared && hasLever) return
     const done = await table.write({
       update: identityItem(identity.key),
       set: [

@@ -17,9 +17,9 @@ export const eventItem = (event: string): ItemKey => ({ pk: `EVENT#${event}`, sk
 export const casePartition = (id: string) => `CASE#${id}`
 export const caseItem = (id: string): ItemKey => ({ pk: casePartition(id), sk: 'CASE' })
 export const unitItem = (id: string, scope: ScopeRef): ItemKey => ({ pk: casePartition(id), sk: `UNIT#${scope}` })
-export const caseLever = (id: string, identity: string, issuer: string): ItemKey => ({
+export const caseLever = (id: string, identity: string, lever: string): ItemKey => ({
   pk: casePartition(id),
-  sk: `LEVER#${identity}#${issuer}`,
+  sk: `LEVER#${identity}#${lever}`,
 })
 export const amendment = (id: string, lease: string): ItemKey => ({ pk: casePartition(id), sk: `AMEND#${lease}` })
 /** `<scope>#<shard>`, as messages name it. */

@@ -1,6 +1,6 @@
 import type { Evidence, OutcomeCounts } from '../contracts/outcome.ts'
 import type { ScopeRef } from '../contracts/scope.ts'
-import { parentKey } from '../domain/keys.ts'
+import { key, parentKey } from '../domain/keys.ts'
 import type { Actor, Chunk, Lease } from '../domain/model.ts'
 import type { NewChunk } from './cases.ts'
 import { newChunk } from './cases.ts'
@@ -76,6 +76,9 @@ async function issuersIn(table: Table, pk: string): Promise<string[]> {
   }
 }
 
+/** Keys of one chunk at most: what it remembers of them fits one item. */
+const RANGE = 100
+
 export interface Expansion {
   readonly chunk: string
   readonly issuer: string
@@ -83,9 +86,10 @@ export interface Expansion {
 
 /**
  * Adds chunks for the leases of a scope to the progress of the unit that claimed their parent (or that cuts the
- * credential which they share), in a transaction conditional on that unit being open (protocol 7): one for each issuer,
- * covering its whole range, so that a repeated listing makes the very same ones. For an amendment there is no progress:
- * each lease gets an amendment of its own.
+ * credential which they share), in a transaction conditional on that unit being open (protocol 7): ranges of one issuer
+ * with up to 100 keys, named by their ends. A repeated listing covers everything again, whatever came or went in between:
+ * it makes the very same chunks, or ones that overlap, and a lease is counted by the unit that claimed it. For an
+ * amendment there is no progress: each lease gets an amendment of its own.
  */
 export async function expand(
   table: Table,
@@ -104,26 +108,36 @@ export async function expand(
         amendments.push(...(await amendEach(table, chunk, pk, issuer, because, dueAt, by)))
         continue
       }
-      const added: NewChunk = {
-        name: `${chunkNameOf(chunk).slice(0, 6)}.${because}.${scope}.${shard}.${issuer}`,
-        issuer,
-        covers: { pk, ...issuerRange(issuer) },
-        because,
+      for await (const covers of rangesOf(table, pk, issuer)) {
+        const name = `${chunkNameOf(chunk).slice(0, 6)}.${because}.${key(covers.pk, covers.from, covers.to)}`
+        const added: NewChunk = { name, issuer, covers, because }
+        const written = await table.transact([
+          {
+            // Epochs are counted by identity, and these leases are other identities'.
+            put: newChunk(chunk.case, progressNameOf(chunk), undefined, added, dueAt, by),
+            if: [['pk', 'absent']],
+          },
+          { update: progressOfChunk(chunk), add: [['expected', 1]] },
+          { check: keyOf(chunk), if: [['state', '=', 'open']] },
+        ])
+        if (written.ok) chunks.push({ chunk: name, issuer })
       }
-      const progress = progressNameOf(chunk)
-      await table.transact([
-        {
-          // Epochs are counted by identity, and these leases are other identities'.
-          put: newChunk(chunk.case, progress, undefined, added, dueAt, by),
-          if: [['pk', 'absent']],
-        },
-        { update: progressOfChunk(chunk), add: [['expected', 1]] },
-        { check: keyOf(chunk), if: [['state', '=', 'open']] },
-      ])
-      chunks.push({ chunk: added.name, issuer })
     }
   }
   return { chunks, amendments }
+}
+
+/** Ranges of up to 100 keys that together cover what one issuer has in a partition. */
+async function* rangesOf(table: Table, pk: string, issuer: string): AsyncGenerator<{ pk: string; from: string; to: string }> {
+  const { from, to } = issuerRange(issuer)
+  let after: string | undefined
+  do {
+    const page = await table.query({ pk, limit: RANGE, to, ...(after === undefined ? { from } : { after }) })
+    const first = page.items[0]
+    const last = page.items.at(-1)
+    if (first !== undefined && last !== undefined) yield { pk, from: first.sk, to: last.sk }
+    after = page.next
+  } while (after !== undefined)
 }
 
 async function amendEach(

@@ -159,7 +159,7 @@ export function sweeper(ports: SweepPorts) {
         const current = await caseOf(table, lever.case)
         if (current === undefined) continue
         await dispatch.work(current.lane, [
-          { v: 1, kind: 'contain', case: lever.case, identity: lever.identityKey, issuer: lever.issuer },
+          { v: 1, kind: 'contain', case: lever.case, identity: lever.identityKey, lever: lever.leverKey, issuer: lever.issuer },
         ])
         sent += 1
       }

@@ -76,7 +76,7 @@ export async function revokeLeases(job: Extract<Job, { do: 'revoke' }>): Promise
   const dispatch = dispatcher(plans, queues, names)
   const { limits } = settings
   const accept = acceptor({ table: counted(store, 'intake', counts), dispatch, clock, settings })
-  const plan = planStage({ table: plans, dispatch, clock, log, limits })
+  const plan = planStage({ table: plans, dispatch, clock, log, limits, protected: settings.protected })
   const module = freeProvider(() => first('containment'))
   const work = revokeWorker(module, {
     table: works,

@@ -157,6 +157,59 @@ describe('G1: no lease is missed', () => {
     expect((await refusal(pipeline.lease('child', { parent: plain.id }))).code).toBe('parent-unusable')
   })
 
+  it('records and cuts what a new identity of a fenced owner holds already', async () => {
+    const pipeline = new Pipeline()
+    const db = await pipeline.issuer()
+    const { case: id } = await pipeline.trigger('compromise', { kind: 'owner', id: 'alice' })
+    await pipeline.settle()
+    const problem = await refusal(pipeline.lease('minted', { identity: 'spiffe://example.org/new' }))
+    expect(problem).toMatchObject({ code: 'fenced', cases: [id], lease: expect.any(String) })
+    await pipeline.settle()
+    expect(db.alive()).toEqual([])
+    expect(pipeline.case(id)).toMatchObject({ amendments: { expected: 1, done: 1 }, amendCounts: { revoked: 1 } })
+    // An intent of such an identity leaves nothing behind at all.
+    const before = pipeline.table.changes.length
+    const intent = {
+      identity: 'spiffe://example.org/newer',
+      registers: 'intent',
+      mintBy: instant(pipeline.now + 60_000),
+    } as const
+    expect((await refusal(pipeline.lease('to-be', intent))).code).toBe('fenced')
+    expect(pipeline.table.changes.length).toBe(before)
+  })
+
+  it('contains an identity by each of its levers at one issuer', async () => {
+    const pipeline = new Pipeline()
+    const db = await pipeline.issuer()
+    await pipeline.lease('a', { group: 'role-a' })
+    await pipeline.lease('b', { group: 'role-b' })
+    const { case: id } = await pipeline.trigger('compromise', { kind: 'identity', id: app })
+    await pipeline.settle()
+    expect([...db.contained].sort()).toEqual(['role-a', 'role-b'])
+    expect(pipeline.case(id).levers).toEqual({ expected: 2, done: 2, failed: 0 })
+  })
+
+  it('cuts hundreds of delegated leases in pieces that an item can hold', async () => {
+    const pipeline = new Pipeline({ definition: fakeDefinition({ propagationSeconds: 10 }) as Definition })
+    const db = await pipeline.issuer()
+    const parent = await pipeline.lease('agent', { delegable: true })
+    for (let index = 0; index < 450; index += 1)
+      await pipeline.lease(`child-${index}`, { identity: other, owner: 'bob', parent: parent.id })
+    const { case: id } = await pipeline.trigger('offboarding', { kind: 'identity', id: app })
+    await pipeline.settle()
+    const largest = Math.max(
+      ...pipeline.table
+        .all()
+        .filter(({ kind }) => kind === 'chunk')
+        .map((item) => JSON.stringify(item).length),
+    )
+    // 100 leases that wait for their proof of death; DynamoDB takes 400 KB.
+    expect(largest).toBeLessThan(60_000)
+    await pipeline.pass(600)
+    expect(db.alive()).toEqual([])
+    expect(pipeline.case(id)).toMatchObject({ state: 'closed', counts: { revoked: 451 } })
+  })
+
   it('fences a task for leases that come after it, and names the case', async () => {
     const pipeline = new Pipeline()
     const db = await pipeline.issuer()
@@ -719,6 +772,52 @@ describe('G9: it cannot be turned into a weapon', () => {
     await pipeline.pass(1200)
     expect(db.alive()).toEqual(['stayer'])
     expect((await refusal(pipeline.operate.cancel(one.case, { reason: 'too late' }, first))).code).toBe('case-state')
+  })
+
+  it('holds a scheduled case on an identity that came under protection meanwhile, by declaration or by configuration', async () => {
+    const pipeline = new Pipeline()
+    const db = await pipeline.issuer()
+    await pipeline.lease('a')
+    const { case: id } = await pipeline.trigger(
+      'offboarding',
+      { kind: 'identity', id: app },
+      { effectiveAt: instant(pipeline.now + 600_000) },
+    )
+    await pipeline.operate.putIdentity({ id: app, protected: true }, first)
+    await pipeline.pass(1800)
+    expect(db.alive()).toEqual(['a'])
+    expect(pipeline.case(id)).toMatchObject({ state: 'held' })
+    await pipeline.operate.approve(id, { reason: 'seen' }, first)
+    await pipeline.settle()
+    expect(db.alive()).toEqual([])
+    const unaware = new Pipeline({ settings: { protected: [] } })
+    await unaware.issuer()
+    await unaware.lease('ledger', { identity: guarded })
+    const later = new Pipeline()
+    for (const item of unaware.table.all()) await later.table.putAll([item])
+    expect((await later.trigger('offboarding', { kind: 'identity', id: guarded })).status).toBe('held')
+  })
+
+  it('lets no workload have a credential cut that is not proven to be its own', async () => {
+    const mallory = { uri: 'spiffe://example.org/mallory', kind: 'svid', namespace: 'ci' } as const
+    const claim = {
+      issuer: 'db',
+      kind: 'dynamic',
+      registers: 'credential',
+      target: { name: 'prod_admin' },
+      consumer: 'x',
+      purpose: 'x',
+      expiresAt: '2026-11-23T10:00:00.000Z',
+      owner: 'mallory',
+    } as const
+    const pipeline = new Pipeline()
+    const db = await pipeline.issuer()
+    db.mint('prod_admin')
+    expect((await refusal(pipeline.register(claim, 'mallory-1234', mallory))).code).toBe('forbidden')
+    expect(db.alive()).toEqual(['prod_admin'])
+    const granted = new Pipeline({ settings: { grants: [{ right: 'holder', caller: mallory.uri, issuers: ['db'] }] } })
+    await granted.issuer()
+    await expect(granted.register(claim, 'mallory-1234', mallory)).resolves.toMatchObject({ lease: { state: 'live' } })
   })
 
   it('a source sends only what it may', async () => {

@@ -25,6 +25,7 @@ async function api() {
     grants: [
       ...settings.grants,
       { right: 'operator' as const, caller: VIEWER, approve: false },
+      { right: 'holder' as const, caller: 'spiffe://example.org/**', issuers: ['db'] },
       { right: 'source' as const, caller: SENDER, source: 'ci' },
     ],
   }

@@ -158,7 +158,7 @@ export class Pipeline {
       settings: all,
       catalog: { fake: this.definition },
     })
-    this.plan = planStage({ table, dispatch, clock, log, limits: all.limits })
+    this.plan = planStage({ table, dispatch, clock, log, limits: all.limits, protected: all.protected })
     this.workPorts = {
       table,
       dispatch,

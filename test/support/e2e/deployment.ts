@@ -218,6 +218,7 @@ function configOf({ account, region }: MiniStack, jwks: string): RescindConfig {
           identities: [`${DOMAIN}/workload/**`, `${DOMAIN}/agent/**`],
           namespaces: ['deploy'],
         },
+        { right: 'holder', caller: 'arn:aws:iam::000000000000:role/*', issuers: ['account'] },
         { right: 'operator', caller: PEOPLE.operator, approve: false },
       ],
       sources: [

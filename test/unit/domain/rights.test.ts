@@ -16,10 +16,12 @@ describe('registration', () => {
   it('everybody may register for itself, in its own namespace', () => {
     expect(registrationRight(settings, { uri: 'spiffe://corp/a', namespace: 'corp' }, 'spiffe://corp/a')).toEqual({
       broker: false,
+      trusted: false,
       namespaces: ['corp'],
     })
     expect(registrationRight(settings, { uri: 'arn:aws:iam::1:role/a' }, 'arn:aws:iam::1:role/a')).toEqual({
       broker: false,
+      trusted: false,
       namespaces: [],
     })
   })
@@ -31,9 +33,14 @@ describe('registration', () => {
 
   it('a broker for the identities of its grants, in their namespaces and not in its own', () => {
     const broker = { uri: 'spiffe://corp/vault', namespace: 'corp' }
-    expect(registrationRight(settings, broker, 'spiffe://corp/ci/build/1')).toEqual({ broker: true, namespaces: ['ci'] })
+    expect(registrationRight(settings, broker, 'spiffe://corp/ci/build/1')).toEqual({
+      broker: true,
+      trusted: true,
+      namespaces: ['ci'],
+    })
     expect(registrationRight(settings, broker, 'spiffe://corp/ci/deploy/1')).toEqual({
       broker: true,
+      trusted: true,
       namespaces: ['ci', 'deploys'],
     })
     expect(registrationRight(settings, broker, 'spiffe://corp/web')).toBeUndefined()
