@@ -6,10 +6,12 @@ import { after, instant, ttl } from '../domain/time.ts'
 import { viewOfCase } from '../domain/views.ts'
 import type { Announcer, Clock } from '../runtime/ports.ts'
 import type { Change } from '../runtime/stream.ts'
-import { closeCase, completeProgress, isFinished, leversOf, markContained, moveState } from '../store/cases.ts'
+import { closeCase, isFinished, markContained, moveState } from '../store/cases.ts'
 import { as } from '../store/items.ts'
 import { remains } from '../store/leases.ts'
+import { leversOf } from '../store/levers.ts'
 import type { Item, Table } from '../store/table.ts'
+import { completeProgress } from '../store/units.ts'
 
 export interface ClosePorts {
   readonly table: Table

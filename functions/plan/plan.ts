@@ -14,34 +14,21 @@ import {
   fencedUpTo,
   holdCase,
   listedUpTo,
-  listUnit,
   markFenced,
   openCase,
-  openLever,
-  openUnit,
   postponeCase,
   sealCase,
-  setUnitAside,
   startCase,
-  unitsOf,
 } from '../store/cases.ts'
 import { issuersOfExpiry, sealExpiry } from '../store/expiry.ts'
 import type { GroupKind } from '../store/identities.ts'
-import {
-  claimLever,
-  fence,
-  fenceGroup,
-  fenceIdentity,
-  identityOf,
-  members,
-  orphan,
-  ownerGroup,
-  workloadGroup,
-} from '../store/identities.ts'
+import { fence, fenceGroup, fenceIdentity, identityOf, members, orphan, ownerGroup, workloadGroup } from '../store/identities.ts'
 import { issuerOf } from '../store/issuers.ts'
 import { fenceItem, scopeOfCredential, scopeOfDeployment, scopeOfTask, shardPartition, shardsOf } from '../store/keys.ts'
 import { markCutting } from '../store/leases.ts'
+import { claimLever, openLever } from '../store/levers.ts'
 import type { Table } from '../store/table.ts'
+import { listUnit, openUnit, setUnitAside, unitsOf } from '../store/units.ts'
 import type { ScanPorts } from './scan.ts'
 import { scanShard } from './scan.ts'
 

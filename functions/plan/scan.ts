@@ -3,10 +3,10 @@ import type { ScopeRef } from '../contracts/scope.ts'
 import type { Actor, Case } from '../domain/model.ts'
 import { after } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
-import type { NewChunk } from '../store/cases.ts'
-import { progressOf, writeChunks } from '../store/cases.ts'
 import { leaseOfSort, progressName, shardPartition } from '../store/keys.ts'
 import type { Item, Table } from '../store/table.ts'
+import type { NewChunk } from '../store/units.ts'
+import { progressOf, writeChunks } from '../store/units.ts'
 
 export interface ScanPorts {
   readonly table: Table

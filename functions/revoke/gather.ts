@@ -6,7 +6,8 @@ import type { Actor, Case, Chunk, Credential, Lease } from '../domain/model.ts'
 import { policyOf } from '../domain/policy.ts'
 import { after, ttl as ttlOf } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
-import { amend, caseOf } from '../store/cases.ts'
+import { amend } from '../store/amendments.ts'
+import { caseOf } from '../store/cases.ts'
 import { belongsTo, scopeOfCredential, unitName } from '../store/keys.ts'
 import {
   claimOperations,

@@ -1,8 +1,9 @@
 import type { Lane } from '../contracts/primitives.ts'
 import type { Actor, Case, Lease } from '../domain/model.ts'
-import { newChunk, newProgress, openCase, sealCase } from './cases.ts'
+import { openCase, sealCase } from './cases.ts'
 import { caseItem, leaseItem, progressItem } from './keys.ts'
 import type { Table, Write } from './table.ts'
+import { newChunk, newProgress } from './units.ts'
 
 /** Leases in one chunk of a case from inside, so that the chunk and the marks on its leases fit one transaction. */
 const CHUNK = 45

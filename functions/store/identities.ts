@@ -2,7 +2,7 @@ import type { IdentityDeclaration, OwnerLeaves } from '../contracts/identity.ts'
 import { groupKey, identityKey } from '../domain/keys.ts'
 import type { Actor, Fence, Identity, IssuerOfIdentity } from '../domain/model.ts'
 import { as, read } from './items.ts'
-import { DUE, groupFence, groupPartition, identityItem, LIST, leverItem, membership } from './keys.ts'
+import { DUE, groupFence, groupPartition, identityItem, LIST, membership } from './keys.ts'
 import type { Check, Item, Put, Table, Update, Value, Write } from './table.ts'
 
 export type GroupKind = 'owner' | 'workload'
@@ -151,43 +151,6 @@ export async function changeIdentity(
   }
   const cases = await fencesOfGroups(table, mustBeOpen)
   return cases.length === 0 ? undefined : { ok: false, cases }
-}
-
-/** A lever that a lifecycle case is pulling takes no second identity: it would be hit as a bystander. */
-export type LeverRegistration = { readonly ok: true } | { readonly ok: false; readonly case: string }
-
-/** Notes that an identity hangs on a lever: the count tells whether a lifecycle case may pull it. */
-export async function joinLever(table: Table, lever: string, identity: Identity, by: Actor): Promise<LeverRegistration> {
-  const key = leverItem(lever)
-  // With a second identity on it no lifecycle case pulls it any more, so who else comes need not be written down.
-  if (Number((await table.get(key))?.count ?? 0) > 1) return { ok: true }
-  await table.write({ put: { ...key, kind: 'lever-holders', identities: {}, count: 0, by: actor(by) }, if: [['pk', 'absent']] })
-  const done = await table.write({
-    update: key,
-    set: [[['identities', identity.key], identity.id]],
-    add: [['count', 1]],
-    if: [
-      [['identities', identity.key], 'absent'],
-      ['pulledBy', 'absent'],
-    ],
-  })
-  if (done.ok) return { ok: true }
-  const holders = done.current?.identities
-  if (holders !== null && typeof holders === 'object' && identity.key in holders) return { ok: true }
-  return { ok: false, case: String(done.current?.pulledBy) }
-}
-
-/** Marks a lever as pulled, only while one identity hangs on it (as protocol 8 demands of credentials). */
-export async function claimLever(table: Table, lever: string, caseId: string, by: Actor): Promise<boolean> {
-  const done = await table.write({
-    update: leverItem(lever),
-    set: [
-      ['pulledBy', caseId],
-      ['by', actor(by)],
-    ],
-    if: [['count', '=', 1]],
-  })
-  return done.ok
 }
 
 /** Makes sure that the identity's set of issuers holds this one before a lease does (protocol 1). It only grows. */

@@ -2,8 +2,7 @@ import type { Evidence, OutcomeCounts } from '../contracts/outcome.ts'
 import type { ScopeRef } from '../contracts/scope.ts'
 import { key, parentKey } from '../domain/keys.ts'
 import type { Actor, Chunk, Lease } from '../domain/model.ts'
-import type { NewChunk } from './cases.ts'
-import { newChunk } from './cases.ts'
+import { newAmendment } from './amendments.ts'
 import { actor, fence, plain } from './identities.ts'
 import { keyOf, read } from './items.ts'
 import {
@@ -20,6 +19,8 @@ import {
   shardsOf,
 } from './keys.ts'
 import type { ItemKey, Table, Update, Write, WriteResult } from './table.ts'
+import type { NewChunk } from './units.ts'
+import { newChunk } from './units.ts'
 
 /** Chunks and amendments: what a worker works on. */
 
@@ -164,22 +165,7 @@ async function amendEach(
       if (amendment(parent.case, lease).sk === parent.sk) continue
       await table.transact([
         {
-          put: {
-            ...amendment(parent.case, lease),
-            kind: 'amendment',
-            case: parent.case,
-            issuer,
-            covers: { leases: [{ id: lease }] },
-            step: 'revoke',
-            state: 'open',
-            attempts: 0,
-            applied: {},
-            counts: { revoked: 0, absent: 0, released: 0, unsupported: 0, parked: 0 },
-            because,
-            duePk: DUE.chunk,
-            dueAt,
-            by: actor(by),
-          },
+          put: newAmendment(parent.case, { id: lease, issuer }, because, dueAt, by),
           if: [['pk', 'absent']],
         },
         { update: caseItem(parent.case), add: [[['amendments', 'expected'], 1]] },

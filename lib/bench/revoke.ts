@@ -168,7 +168,11 @@ export async function revokeLeases(job: Extract<Job, { do: 'revoke' }>): Promise
   client.destroy()
   if (closed?.counts.revoked !== job.leases || module.counted.revoked !== job.leases || module.counted.verified !== job.leases)
     throw new Error(`not every lease was cut once: ${JSON.stringify({ counts: closed?.counts, ...module.counted })}`)
-  const at = (name: string) => (moments.get(name) ?? Number.NaN) - start
+  const at = (name: string) => {
+    const moment = moments.get(name)
+    if (moment === undefined) throw new Error(`the case closed without ${name}: ${JSON.stringify(closed)}`)
+    return moment - start
+  }
   return {
     milliseconds: {
       fence: at('fence'),

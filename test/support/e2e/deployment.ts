@@ -218,7 +218,7 @@ function configOf({ account, region }: MiniStack, jwks: string): RescindConfig {
           identities: [`${DOMAIN}/workload/**`, `${DOMAIN}/agent/**`],
           namespaces: ['deploy'],
         },
-        { right: 'holder', caller: 'arn:aws:iam::000000000000:role/*', issuers: ['account'] },
+        { right: 'holder', caller: `arn:aws:iam::${account}:role/*`, issuers: ['account'] },
         { right: 'operator', caller: PEOPLE.operator, approve: false },
       ],
       sources: [

@@ -1,0 +1,120 @@
+import { noOutcomes } from '../contracts/outcome.ts'
+import type { Actor, Chunk, Lease } from '../domain/model.ts'
+import { actor } from './identities.ts'
+import { as } from './items.ts'
+import { amendment, caseItem, DUE, leaseItem } from './keys.ts'
+import type { Check, Condition, Item, Table, Write } from './table.ts'
+
+/** Leases that came too late for a case's chunks: each is cut by an amendment of its own. */
+
+export const newAmendment = (
+  caseId: string,
+  lease: Pick<Lease, 'id' | 'issuer'> & Partial<Pick<Lease, 'epoch'>>,
+  because: Chunk['because'],
+  dueAt: string,
+  by: Actor,
+): Item => ({
+  ...amendment(caseId, lease.id),
+  kind: 'amendment',
+  case: caseId,
+  issuer: lease.issuer,
+  covers: { leases: [{ id: lease.id }] },
+  epoch: lease.epoch,
+  step: 'revoke',
+  state: 'open',
+  attempts: 0,
+  applied: {},
+  counts: noOutcomes(),
+  because,
+  duePk: DUE.chunk,
+  dueAt,
+  by: actor(by),
+})
+
+export type Handover = 'amended' | 'acknowledged' | 'over'
+
+/**
+ * A lease that was never acknowledged, under a closed fence: it becomes `late` and gets the case's amendment in one
+ * transaction, whether or not the case is closed (protocol 2). Repeating it changes nothing.
+ */
+export async function amend(
+  table: Table,
+  lease: Lease,
+  caseId: string,
+  dueAt: string,
+  by: Actor,
+  because: Chunk['because'] = 'late',
+): Promise<Handover> {
+  const put = newAmendment(caseId, lease, because, dueAt, by)
+  const onLease: Write | Check =
+    lease.state === 'registering' ? becomesLate(lease.id, by) : { check: leaseItem(lease.id), if: [['pk', 'exists']] }
+  const done = await table.transact([
+    onLease,
+    { put, if: [['pk', 'absent']] },
+    { update: caseItem(caseId), add: [[['amendments', 'expected'], 1]], if: [['pk', 'exists']] },
+  ])
+  if (done.ok) return 'amended'
+  if (done.failed[1] === true) {
+    if (because === 'parked') await reopenAmendment(table, caseId, lease.id, [['counts', 'parked'], '=', 1], [], dueAt, by)
+    else if (lease.state === 'registering') await meetAgain(table, caseId, lease.id, dueAt, by)
+    return 'amended'
+  }
+  const current = done.current[0]
+  if (current === undefined) return 'over'
+  const now = as('lease', current)
+  if (now.acknowledged) return 'acknowledged'
+  // Another case made it late, or took it, between our read and our write: this case needs an amendment all the same.
+  return lease.state === 'registering' && now.state !== 'registering' ? amend(table, now, caseId, dueAt, by, because) : 'over'
+}
+
+const becomesLate = (lease: string, by: Actor): Write => ({
+  update: leaseItem(lease),
+  set: [
+    ['state', 'late'],
+    ['by', actor(by)],
+  ],
+  remove: ['duePk', 'dueAt'],
+  if: [
+    ['state', '=', 'registering'],
+    ['acknowledged', '=', false],
+  ],
+})
+
+/**
+ * A listing of children or of holders met the lease's pointer and amended the case before the lease was there, or
+ * before anybody made it late: now it is, and its amendment has something to do.
+ */
+async function meetAgain(table: Table, caseId: string, lease: string, dueAt: string, by: Actor): Promise<void> {
+  const late = becomesLate(lease, by)
+  const open = await table.transact([late, { check: amendment(caseId, lease), if: [['state', '=', 'open']] }])
+  if (!open.ok) await reopenAmendment(table, caseId, lease, ['state', '=', 'done'], [late], dueAt, by)
+}
+
+/** A lease that its amendment parked, or that was not there for it, is tried again by the same amendment, counted once more. */
+async function reopenAmendment(
+  table: Table,
+  caseId: string,
+  lease: string,
+  where: Condition,
+  also: readonly Write[],
+  dueAt: string,
+  by: Actor,
+): Promise<void> {
+  await table.transact([
+    ...also,
+    {
+      update: amendment(caseId, lease),
+      set: [
+        ['state', 'open'],
+        ['step', 'revoke'],
+        ['attempts', 0],
+        ['duePk', DUE.chunk],
+        ['dueAt', dueAt],
+        ['by', actor(by)],
+      ],
+      remove: ['ttl'],
+      if: [['state', '=', 'done'], where],
+    },
+    { update: caseItem(caseId), add: [[['amendments', 'expected'], 1]] },
+  ])
+}

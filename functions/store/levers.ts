@@ -1,0 +1,133 @@
+import type { Actor, Case, Identity, Lever } from '../domain/model.ts'
+import { actor, plain } from './identities.ts'
+import { as, read } from './items.ts'
+import { caseItem, caseLever, DUE, leverItem } from './keys.ts'
+import type { Table } from './table.ts'
+
+/** Levers: which identities hang on one, and the calls of a case that pull them. */
+
+/** A lever that a lifecycle case is pulling takes no second identity: it would be hit as a bystander. */
+export type LeverRegistration = { readonly ok: true } | { readonly ok: false; readonly case: string }
+
+/** Notes that an identity hangs on a lever: the count tells whether a lifecycle case may pull it. */
+export async function joinLever(table: Table, lever: string, identity: Identity, by: Actor): Promise<LeverRegistration> {
+  const key = leverItem(lever)
+  // With a second identity on it no lifecycle case pulls it any more, so who else comes need not be written down.
+  if (Number((await table.get(key))?.count ?? 0) > 1) return { ok: true }
+  await table.write({ put: { ...key, kind: 'lever-holders', identities: {}, count: 0, by: actor(by) }, if: [['pk', 'absent']] })
+  const done = await table.write({
+    update: key,
+    set: [[['identities', identity.key], identity.id]],
+    add: [['count', 1]],
+    if: [
+      [['identities', identity.key], 'absent'],
+      ['pulledBy', 'absent'],
+    ],
+  })
+  if (done.ok) return { ok: true }
+  const holders = done.current?.identities
+  if (holders !== null && typeof holders === 'object' && identity.key in holders) return { ok: true }
+  return { ok: false, case: String(done.current?.pulledBy) }
+}
+
+/** Marks a lever as pulled, only while one identity hangs on it (as protocol 8 demands of credentials). */
+export async function claimLever(table: Table, lever: string, caseId: string, by: Actor): Promise<boolean> {
+  const done = await table.write({
+    update: leverItem(lever),
+    set: [
+      ['pulledBy', caseId],
+      ['by', actor(by)],
+    ],
+    if: [['count', '=', 1]],
+  })
+  return done.ok
+}
+
+export async function openLever(
+  table: Table,
+  current: Case,
+  lever: {
+    readonly identity: Identity
+    readonly issuer: string
+    readonly provider: string
+    readonly leverKey: string
+    readonly lever: unknown
+    readonly epoch: number
+    readonly fencedAt: string
+  },
+  dueAt: string,
+  by: Actor,
+): Promise<boolean> {
+  const done = await table.transact([
+    {
+      put: {
+        ...caseLever(current.id, lever.identity.key, lever.leverKey),
+        kind: 'lever',
+        case: current.id,
+        identityKey: lever.identity.key,
+        identity: lever.identity.id,
+        issuer: lever.issuer,
+        provider: lever.provider,
+        leverKey: lever.leverKey,
+        lever: plain(lever.lever),
+        epoch: lever.epoch,
+        fencedAt: lever.fencedAt,
+        state: 'open',
+        attempts: 0,
+        duePk: DUE.lever,
+        dueAt,
+        by: actor(by),
+      },
+      if: [['pk', 'absent']],
+    },
+    { update: caseItem(current.id), add: [[['levers', 'expected'], 1]] },
+  ])
+  return done.ok
+}
+
+export const leverOf = (table: Table, caseId: string, identity: string, lever: string): Promise<Lever | undefined> =>
+  read(table, 'lever', caseLever(caseId, identity, lever))
+
+export async function leversOf(table: Table, caseId: string): Promise<Lever[]> {
+  const page = await table.query({ pk: caseItem(caseId).pk, prefix: 'LEVER#', limit: 1000 })
+  return page.items.map((item) => as('lever', item))
+}
+
+/** A lever's end, counted in its case exactly once. */
+export async function endLever(table: Table, lever: Lever, state: 'done' | 'failed', said: string, by: Actor): Promise<void> {
+  await table.transact([
+    {
+      update: caseLever(lever.case, lever.identityKey, lever.leverKey),
+      set: [
+        ['state', state],
+        ['said', said],
+        ['doneAt', by.at],
+        ['by', actor(by)],
+      ],
+      remove: ['duePk', 'dueAt'],
+      if: [['state', '=', 'open']],
+    },
+    { update: caseItem(lever.case), add: [[['levers', state], 1]] },
+  ])
+}
+
+export async function postponeLever(
+  table: Table,
+  lever: Lever,
+  dueAt: string,
+  said: string,
+  spends: boolean,
+  by: Actor,
+): Promise<void> {
+  await table.write({
+    update: caseLever(lever.case, lever.identityKey, lever.leverKey),
+    set: [
+      ['dueAt', dueAt],
+      ['said', said],
+      ['resent', 0],
+      ['by', actor(by)],
+    ],
+    add: spends ? [['attempts', 1]] : [],
+    if: [['state', '=', 'open']],
+  })
+}
