@@ -5,7 +5,6 @@ import { DEFAULT_LIMITS } from '../../functions/contracts/settings.ts'
 import { catalog } from '../../functions/providers/catalog.ts'
 import { build } from '../build.ts'
 import type { RescindConfig } from '../config.ts'
-import { rescindApp } from '../stacks/app.ts'
 import type { LocalOAuth } from './issuers/oauth.ts'
 import { startOAuth } from './issuers/oauth.ts'
 import type { LocalPostgres } from './issuers/postgres.ts'
@@ -96,6 +95,8 @@ export async function startInstallation({
         return server
       }),
       bundle().then(() => lap('bundles')),
+      // The CDK takes a second to load: it does so while the servers start.
+      import('../stacks/app.ts'),
     ])
     for (const one of started) if (one.status === 'rejected') throw one.reason
     const [postgres, oauth] = started.map((one) => (one.status === 'fulfilled' ? one.value : undefined))
@@ -105,7 +106,8 @@ export async function startInstallation({
 
     const cdkOut = join(folder, 'cdk.out')
     rmSync(cdkOut, { recursive: true, force: true })
-    rescindApp({ config: configOf(trust), catalog, bundles: BUNDLES, outdir: cdkOut }).synth()
+    const { rescindApp } = await import('../stacks/app.ts')
+    rescindApp({ config: configOf(trust), catalog, bundles: BUNDLES, outdir: cdkOut, checks: false }).synth()
     lap('template')
     const runtime = await startRuntime({
       folder,

@@ -15,6 +15,8 @@ export interface RescindAppProps {
   readonly outdir?: string
   /** Publish assets and deploy with the caller's own credentials instead of the bootstrap roles. */
   readonly cliCredentials?: boolean
+  /** The AWS Solutions rules of cdk-nag; a run on one machine does without, whoever deploys does not. */
+  readonly checks?: boolean
 }
 
 /**
@@ -34,7 +36,14 @@ const CONTEXT = {
  * The CDK app: one stack for each environment, with the AWS Solutions rules of cdk-nag over all of them.
  * @throws ConfigInvalid
  */
-export function rescindApp({ config: input, catalog, bundles, outdir, cliCredentials = false }: RescindAppProps): App {
+export function rescindApp({
+  config: input,
+  catalog,
+  bundles,
+  outdir,
+  cliCredentials = false,
+  checks = true,
+}: RescindAppProps): App {
   const config = parseConfig(input, catalog)
   const app = new App({ analyticsReporting: false, context: CONTEXT, ...(outdir === undefined ? {} : { outdir }) })
   for (const { name, account, region } of config.environments) {
@@ -47,6 +56,6 @@ export function rescindApp({ config: input, catalog, bundles, outdir, cliCredent
       ...(cliCredentials ? { synthesizer: new CliCredentialsStackSynthesizer() as IStackSynthesizer } : {}),
     })
   }
-  Validations.of(app).addPlugins(new AwsSolutionsChecks(app))
+  if (checks) Validations.of(app).addPlugins(new AwsSolutionsChecks(app))
   return app
 }
