@@ -96,7 +96,7 @@ export async function startInstallation({
       }),
       bundle().then(() => lap('bundles')),
       // The CDK takes a second to load: it does so while the servers start.
-      import('../stacks/app.ts'),
+      loadStacks(),
     ])
     for (const one of started) if (one.status === 'rejected') throw one.reason
     const [postgres, oauth] = started.map((one) => (one.status === 'fulfilled' ? one.value : undefined))
@@ -106,7 +106,7 @@ export async function startInstallation({
 
     const cdkOut = join(folder, 'cdk.out')
     rmSync(cdkOut, { recursive: true, force: true })
-    const { rescindApp } = await import('../stacks/app.ts')
+    const { rescindApp } = await loadStacks()
     rescindApp({ config: configOf(trust), catalog, bundles: BUNDLES, outdir: cdkOut, checks: false }).synth()
     lap('template')
     const runtime = await startRuntime({
@@ -126,6 +126,8 @@ export async function startInstallation({
     throw error
   }
 }
+
+const loadStacks = async () => await import('../stacks/app.ts')
 
 const isPostgres = (part: unknown): part is LocalPostgres => typeof part === 'object' && part !== null && 'system' in part
 const isOAuth = (part: unknown): part is LocalOAuth => typeof part === 'object' && part !== null && 'issueToken' in part
