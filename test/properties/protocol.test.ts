@@ -437,7 +437,7 @@ function check(run: Run): void {
   }
 
   // G5: versions without gaps, and a record of each change that tells something.
-  const records = new Set(run.pipeline.records().map((record) => (record as unknown as { id: string }).id))
+  const records = new Set(run.pipeline.records().map(({ id }) => id))
   for (const { before, after } of run.pipeline.table.changes) {
     if (after !== undefined && after.kind !== 'pointer') expect(after.v).toBe(Number(before?.v ?? 0) + 1)
     for (const { id } of auditOf(before, after)) expect(records).toContain(id)

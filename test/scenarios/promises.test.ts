@@ -6,6 +6,7 @@ import { fence } from '../../functions/store/identities.ts'
 import { fenceItem, scopeOfTask } from '../../functions/store/keys.ts'
 import { fakeDefinition } from '../support/fake-issuer.ts'
 import { app, BROKER, Pipeline } from '../support/pipeline.ts'
+import { refusal } from '../support/refusal.ts'
 
 /**
  * The promises G1 to G9, each shown over the true state of the issuers: the whole pipeline in one process, on a table in
@@ -14,16 +15,6 @@ import { app, BROKER, Pipeline } from '../support/pipeline.ts'
 
 const other = 'spiffe://example.org/other'
 const person = { who: 'test', at: '2026-11-22T10:00:00.000Z' }
-
-const refusal = async (attempt: Promise<unknown>): Promise<ProblemError> => {
-  try {
-    await attempt
-  } catch (error) {
-    if (error instanceof ProblemError) return error
-    throw error
-  }
-  throw new Error('was not refused')
-}
 
 describe('G1: no lease is missed', () => {
   it('cuts every lease of an identity, over all shards and at every issuer', async () => {

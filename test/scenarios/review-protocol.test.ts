@@ -3,24 +3,14 @@ import { instant } from '../../functions/domain/time.ts'
 import type { Definition, ProviderModule } from '../../functions/providers/contract.ts'
 import { IssuerUnavailable } from '../../functions/providers/contract.ts'
 import { revokeWorker } from '../../functions/revoke/worker.ts'
-import { ProblemError } from '../../functions/runtime/problem-error.ts'
 import { declareIssuer } from '../../functions/store/issuers.ts'
 import { fakeDefinition } from '../support/fake-issuer.ts'
 import { app, BROKER, Pipeline } from '../support/pipeline.ts'
+import { refusal } from '../support/refusal.ts'
 
 /** Holes that a review of the core found, each as the shortest story that showed it. */
 
 const other = 'spiffe://example.org/other'
-
-const refusal = async (attempt: Promise<unknown>): Promise<ProblemError> => {
-  try {
-    await attempt
-  } catch (error) {
-    if (error instanceof ProblemError) return error
-    throw error
-  }
-  throw new Error('was not refused')
-}
 
 const credentials = (pipeline: Pipeline) => pipeline.table.all().filter(({ kind }) => kind === 'credential')
 
