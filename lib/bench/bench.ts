@@ -90,7 +90,7 @@ function leasesText(runs: readonly LeaseRun[]): string {
     'Stages, store adapter and the reading of the stream are the real ones, all in one process; the store is the embedded one with a',
     'database file, in a process of its own; queues are lists in memory, ten messages of a lane under way at once; the archive is a',
     'folder; the provider answers at once. Each run has fresh processes and a copy of the same store. Memory is that of the pipeline:',
-    'resident before the event and at the most, in a heap of 128 MB at the most; held: reachable after a full collection, when the',
+    'resident before the event and at the most, in a heap of 256 MB at the most; held: reachable after a full collection, when the',
     'first tenth of the leases had its outcome, and when the last had.',
     'Fence: the write that closes it is answered. Containment: the lever is pulled. Trail: the record of the closing is archived.',
     registeredText(runs),

@@ -18,8 +18,8 @@ export interface LeaseRun {
 }
 
 const REGION = 'us-east-1'
-/** A quarter of what a function has (512 MB), so that memory which grew would end the run instead of being taken from a large machine. */
-const HEAP = ['--max-old-space-size=128', '--expose-gc']
+/** Half of what a function has (512 MB), so that memory which grew would end the run instead of being taken from a large machine. */
+const HEAP = ['--max-old-space-size=256', '--expose-gc']
 const CREDENTIALS = { AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' }
 
 /**

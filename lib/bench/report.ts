@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { cpus, release, totalmem } from 'node:os'
+import { cpus, totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
 
 /** Statistics, tables, and what machine it was: everything that is printed of a measurement but the numbers themselves. */
@@ -65,7 +65,7 @@ export function machine(): Machine {
     cpu: cpus()[0]?.model.trim() ?? 'unknown',
     cores: cpus().length,
     memory: Math.round(totalmem() / 1e9),
-    system: `${process.platform} ${process.arch} ${release()}`,
+    system: `${process.platform} ${process.arch}`,
     node: process.version,
     versions: Object.fromEntries(MATTERING.map((name) => [name, version(name)])),
     commit: commit(),
