@@ -127,13 +127,12 @@ export class RescindStack extends Stack {
         reason: `Secrets are added while it runs, and AWS ends their ARNs with random characters; all of them are named ${config.name}/${folder}/...`,
       })
     }
-    sealing.allowSealing(
-      register.role,
-      enabled.map(({ name }) => name),
-    )
+    // Only handles that hold a secret are sealed; the other workers have nothing to open.
+    const sealed = enabled.filter(({ secret }) => secret !== undefined).map(({ name }) => name)
+    if (sealed.length > 0) sealing.allowSealing(register.role, sealed)
     register.set({ SEALING: sealing.setting })
     for (const { definition, stage: worker } of workers) {
-      sealing.allowOpening(worker.role, definition.name)
+      if (sealed.includes(definition.name)) sealing.allowOpening(worker.role, definition.name)
       worker.set({ SEALING: sealing.setting })
       allowProvider(worker.role, definition.permissions)
       const actions = definition.permissions.flatMap((permission) => permission.actions)

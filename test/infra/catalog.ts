@@ -17,7 +17,8 @@ const made = (name: string, change: Partial<Definition>): Definition => ({
 })
 
 export const madeUp: Readonly<Record<string, Definition>> = {
-  alpha: made('alpha', {}),
+  // Its handles hold a secret; the others' do not.
+  alpha: made('alpha', { secret: z.unknown() }),
   omega: made('omega', {
     serial: true,
     network: 'vpc',
