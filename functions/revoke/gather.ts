@@ -142,6 +142,9 @@ export async function gather(
           }
           break
         case 'copy':
+          // The case that ended it may have released what was delegated from it; a compromise cuts that too.
+          if (policyOf(current.type, current.scope.kind).shared === 'cut')
+            await join(ports, current, chunk, [{ lease, unanswered: false }], by)
           groups.push({ lease, writes: [copyOutcome(lease, asker, decision.outcome, by)] })
           break
         case 'cut': {
