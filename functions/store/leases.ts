@@ -362,7 +362,16 @@ export const copyOutcome = (
     [['claims', asker.case], asker.unit],
     ['by', actor(by)],
   ],
-  if: asRead(lease),
+  // It moves neither state nor generation, so the claim itself keeps a second unit of the case from counting it too.
+  if: [
+    ...asRead(lease),
+    {
+      or: [
+        [['claims', asker.case], 'absent'],
+        [['claims', asker.case], '=', asker.unit],
+      ],
+    },
+  ],
 })
 
 /** A compromise marks the credential first, so that no grant is added while its holders are ended (protocol 8). */
