@@ -70,7 +70,40 @@ export default defineConfig({
     ],
     // Lifecycle cases of these wait for an approval; a compromise of them is contained all the same.
     protected: ['spiffe://example.org/platform/**'],
+    // How far the pipeline goes; without this, all the way. The first rule that fits decides. To begin with, watch:
+    // modes: { default: 'observe', rules: [{ trigger: 'compromise', mode: 'enforce' }] },
     ownerLeavesDefault: 'reassign',
+    // How long what may live, and what a registration must say. The first class that fits; nobody names it.
+    discipline: {
+      classes: [
+        // A job's credentials end with the job. While the pipeline is down, CI goes on and hands its notes in afterwards.
+        {
+          name: 'ci-job',
+          match: { identities: ['spiffe://example.org/ci/**'], kinds: ['dynamic'] },
+          maxTtlSeconds: 6 * 3600,
+          window: 'task',
+          outage: 'spool',
+        },
+        { name: 'cloud-session', match: { providers: ['aws-iam'], kinds: ['dynamic'] }, maxTtlSeconds: 12 * 3600 },
+        { name: 'database', match: { providers: ['postgresql'], kinds: ['dynamic'] }, maxTtlSeconds: 86400 },
+        // Nobody wants to be woken by a service that stopped because a date had passed: these are told, and cut by people.
+        {
+          name: 'static-production',
+          match: { kinds: ['static'], environments: ['production'] },
+          maxTtlSeconds: 90 * 86400,
+          expiry: 'notify',
+        },
+        { name: 'static', match: { kinds: ['static'] }, maxTtlSeconds: 90 * 86400 },
+        { name: 'rest', match: {}, maxTtlSeconds: 7 * 86400 },
+      ],
+      rules: {
+        owners: ['*@example.org', 'team:*'],
+        consumer: {},
+        purpose: { minLength: 12 },
+      },
+    },
+    // How a pause of the pipeline itself is treated: these are the defaults.
+    outage: { gapSeconds: 300, graceSeconds: 300, spoolHours: 24 },
     limits: DEFAULT_LIMITS,
   },
 })

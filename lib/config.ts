@@ -1,6 +1,8 @@
 import * as z from 'zod'
 import { Settings } from '../functions/contracts/settings.ts'
+import { unreachable } from '../functions/domain/modes.ts'
 import type { Definition } from '../functions/providers/contract.ts'
+import { disciplineFaults } from './discipline-rules.ts'
 
 /**
  * The typed configuration of one installation. Everything is checked at synth, together, so that a wrong file is one
@@ -150,7 +152,13 @@ const told = (issue: z.core.$ZodIssue, prefix: readonly PropertyKey[]) => {
 }
 
 function rules(config: Config, catalog: Catalog): string[] {
-  return [...places(config, catalog), ...senders(config), ...trust(config)]
+  return [
+    ...places(config, catalog),
+    ...senders(config),
+    ...trust(config),
+    ...modeRules(config),
+    ...disciplineFaults(config.settings, Object.keys(config.providers)),
+  ]
 }
 
 function* places(config: Config, catalog: Catalog): Generator<string> {
@@ -180,6 +188,13 @@ function* places(config: Config, catalog: Catalog): Generator<string> {
   }
   if (config.archive.retentionDays < config.settings.limits.retentionDays) {
     yield 'archive.retentionDays: must not be less than settings.limits.retentionDays: the table forgets, the archive must not before it'
+  }
+}
+
+/** An environment that nobody knows yet is fine: leases bring theirs. */
+function* modeRules({ settings: { modes } }: Config): Generator<string> {
+  for (const place of modes === undefined ? [] : unreachable(modes)) {
+    yield `settings.modes.rules[${place}]: is never reached: the rules before it fit all that it fits, and the first that fits decides`
   }
 }
 
@@ -232,6 +247,14 @@ function* trust(config: Config): Generator<string> {
     }
   }
   const names = new Set(sources.map(({ name }) => name))
+  const { approvals, fuse, protected: guarded } = config.settings
+  const waits = guarded.length > 0 || approvals !== undefined || fuse !== undefined
+  if (waits && !grants.some((grant) => grant.right === 'operator' && grant.approve)) {
+    yield 'settings.grants: nobody may approve: what is held would wait for ever; give an operator approve: true'
+  }
+  for (const name of Object.keys(fuse?.sources ?? {})) {
+    if (name !== 'rescind' && !names.has(name)) yield `settings.fuse.sources: no source is named "${name}"`
+  }
   for (const [index, grant] of grants.entries()) {
     const place = `settings.grants[${index}]`
     if (boundless(grant.caller)) yield `${place}.caller: "${grant.caller}" ${BOUNDLESS}`

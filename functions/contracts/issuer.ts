@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import { Mode } from './mode.ts'
 import { IssuerName, name } from './primitives.ts'
 
 /** `PUT /v1/issuers/{name}`: one configured instance of a provider. */
@@ -9,6 +10,8 @@ export const IssuerDeclaration = z.strictObject({
   /** Reference to the admin secret; the value lies in the secret store only. */
   adminSecret: z.optional(name(512)),
   environment: z.optional(name(64)),
+  /** Never goes further here than this, whatever the configuration's rules say. Left out: as before, at first `enforce`. */
+  mode: z.optional(Mode),
   /** How long a cut credential is kept before it is deleted, in seconds; 0 deletes with the next sweep. */
   soakSeconds: z.optional(z.int().check(z.minimum(0), z.maximum(31536000))),
 })

@@ -5,7 +5,12 @@ import { IdentityUri, Instant, IssuerName, Key, LeaseId, name, PartyId } from '.
 import { Namespace } from './scope.ts'
 
 /** A task or a deployment as a registrar names it; the namespace must be one that its token attests. */
-export const WorkRef = z.strictObject({ id: name(512), namespace: z.optional(Namespace) })
+export const WorkRef = z.strictObject({
+  id: name(512),
+  namespace: z.optional(Namespace),
+  /** When it ends at the latest (a job's time-out, a deployment's plan); a discipline may forbid leases to outlive it. */
+  endsBy: z.optional(Instant),
+})
 export type WorkRef = z.infer<typeof WorkRef>
 
 /** The `Idempotency-Key` header of a registration: the lease id follows from it (draft-ietf-httpapi-idempotency-key-header). */
@@ -65,8 +70,11 @@ export const LeaseRenewal = z.strictObject({
 })
 export type LeaseRenewal = z.infer<typeof LeaseRenewal>
 
-/** A lease moves forward only. `late`: it was never acknowledged, its scope was fenced. */
-export const LeaseState = z.enum(['registering', 'live', 'late', 'released', 'cutting', 'ended'])
+/**
+ * A lease moves forward only. `late`: it was never acknowledged, its scope was fenced. `restoring`: a cut is being
+ * undone, after which it is `live` again. `resurrected`: it was ended, and its credential was found alive.
+ */
+export const LeaseState = z.enum(['registering', 'live', 'late', 'released', 'cutting', 'ended', 'restoring', 'resurrected'])
 export type LeaseState = z.infer<typeof LeaseState>
 
 /** A lease as the API shows it: no target, no secret. */
@@ -85,14 +93,28 @@ export const LeaseView = z.strictObject({
   consumer: PartyId,
   purpose: z.string(),
   environment: z.optional(z.string()),
-  task: z.optional(z.strictObject({ id: z.string(), namespace: z.string() })),
-  deployment: z.optional(z.strictObject({ id: z.string(), namespace: z.string() })),
+  task: z.optional(z.strictObject({ id: z.string(), namespace: z.string(), endsBy: z.optional(Instant) })),
+  deployment: z.optional(z.strictObject({ id: z.string(), namespace: z.string(), endsBy: z.optional(Instant) })),
   parent: z.optional(LeaseId),
   delegable: z.boolean(),
   epoch: z.int(),
   registeredAt: Instant,
   expiresAt: Instant,
+  /** Its class in the discipline; absent where there is none. */
+  class: z.optional(z.string()),
+  /** What running out does. */
+  onExpiry: z.enum(['cut', 'notify']),
+  /** What its client does while the pipeline cannot be reached. */
+  outage: z.enum(['closed', 'spool']),
+  /** Time that was given back after an outage of the pipeline: it is not cut for its expiry before. */
+  graceUntil: z.optional(Instant),
+  /** It has run out, and its class only tells. */
+  overdueSince: z.optional(Instant),
   /** The outcome in each case that met it. */
   outcomes: z.record(z.string(), Outcome),
 })
 export type LeaseView = z.infer<typeof LeaseView>
+
+/** The answer to a registration or a renewal: the lease, and the key that notes for `POST /v1/spool` are signed with, where its class has it. */
+export const LeaseAnswer = z.strictObject({ ...LeaseView.shape, spoolKey: z.optional(z.string()) })
+export type LeaseAnswer = z.infer<typeof LeaseAnswer>

@@ -1,8 +1,12 @@
 import * as z from 'zod/mini'
+import { Mode } from './mode.ts'
 import { Instant } from './primitives.ts'
 
-/** The five final outcomes of a lease in a case; the same words everywhere. */
-export const OutcomeWord = z.enum(['revoked', 'absent', 'released', 'unsupported', 'parked'])
+/**
+ * The final outcomes of a lease in a case; the same words everywhere. The sixth, `observed`, is that of a lease which
+ * nobody was allowed to touch: its evidence says what would have been done. It never counts as an end.
+ */
+export const OutcomeWord = z.enum(['revoked', 'absent', 'released', 'unsupported', 'parked', 'observed'])
 export type OutcomeWord = z.infer<typeof OutcomeWord>
 
 /** What an outcome rests on. Never a secret: the issuer's answer in our words, codes and counts. */
@@ -24,8 +28,10 @@ export const Outcome = z.strictObject({
   outcome: OutcomeWord,
   at: Instant,
   evidence: Evidence,
-  /** `unsupported`, `parked`: until when the credential lives by itself, where that is known. */
+  /** `unsupported`, `parked`, `observed`: until when the credential lives by itself, where that is known. */
   livesUntil: z.optional(Instant),
+  /** `observed`: the mode that kept it from being touched, and what would have become of it. */
+  observed: z.optional(z.strictObject({ mode: Mode, would: z.enum(['revoked', 'released', 'unsupported']) })),
 })
 export type Outcome = z.infer<typeof Outcome>
 
@@ -36,7 +42,8 @@ export const OutcomeCounts = z.strictObject({
   released: z.int(),
   unsupported: z.int(),
   parked: z.int(),
+  observed: z.int(),
 })
 export type OutcomeCounts = z.infer<typeof OutcomeCounts>
 
-export const noOutcomes = (): OutcomeCounts => ({ revoked: 0, absent: 0, released: 0, unsupported: 0, parked: 0 })
+export const noOutcomes = (): OutcomeCounts => ({ revoked: 0, absent: 0, released: 0, unsupported: 0, parked: 0, observed: 0 })

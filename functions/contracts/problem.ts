@@ -13,6 +13,7 @@ export const ProblemCode = z.enum([
   'identity-unknown',
   'issuer-unknown',
   'provider-unknown',
+  'credential-unrecognised',
   'scope-not-allowed',
   'time-out-of-range',
   'fenced',
@@ -24,8 +25,11 @@ export const ProblemCode = z.enum([
   'lease-state',
   'idempotency-conflict',
   'owner-mismatch',
+  'discipline',
   'case-state',
+  'campaign-state',
   'requester-cannot-approve',
+  'restore-refused',
   'throttled',
   'internal',
 ])
@@ -38,8 +42,8 @@ export const Problem = z.object({
   status: z.int(),
   code: ProblemCode,
   detail: z.optional(z.string()),
-  /** Where the body is wrong, one entry a place. */
-  errors: z.optional(z.array(z.strictObject({ path: z.string(), message: z.string() }))),
+  /** Where the body is wrong, one entry a place; `rule` names the broken rule of the discipline. */
+  errors: z.optional(z.array(z.strictObject({ path: z.string(), message: z.string(), rule: z.optional(z.string()) }))),
   /** The cases that fenced the scope. */
   cases: z.optional(z.array(z.string())),
   /** The lease that was recorded all the same. */

@@ -1,4 +1,7 @@
 import * as z from 'zod/mini'
+import { Discipline } from './discipline.ts'
+import { Modes } from './mode.ts'
+import { OutageSettings } from './outage.ts'
 import { IssuerName, name, TriggerType } from './primitives.ts'
 import { Namespace } from './scope.ts'
 
@@ -54,12 +57,50 @@ export const Source = z.strictObject({
   busSource: z.optional(name(256)),
 })
 
+/** Approvals of cases and deletions. */
+const Approvals = z.strictObject({
+  /** An approval that was not used so long after it was given (or after the moment that it is for) counts no more. Default: 72. */
+  validHours: z.optional(z.int().check(z.minimum(1), z.maximum(8760))),
+  /** A compromise that cut more leases than this deletes nothing before somebody approves. Default: 100. */
+  deletionAbove: z.optional(z.int().check(z.minimum(0), z.maximum(10_000_000))),
+})
+
+const fuseLimits = {
+  /** Identities. Default: 100. */
+  identities: z.optional(z.int().check(z.minimum(1), z.maximum(10_000_000))),
+  /** Leases, those of completed tasks apart. Default: 1000. */
+  leases: z.optional(z.int().check(z.minimum(1), z.maximum(10_000_000))),
+  /** Leases that completed tasks reach. Default: 20000. */
+  taskLeases: z.optional(z.int().check(z.minimum(1), z.maximum(10_000_000))),
+  /** Identities as a share of all that are known; 25 always pass. Default: 0.2. */
+  share: z.optional(z.number().check(z.gt(0), z.maximum(1))),
+}
+
+/** What the lifecycle cases of one source may reach in one window; what is above waits for an approval. A compromise never does. */
+const Fuse = z.strictObject({
+  /** Default: 3600. */
+  windowSeconds: z.optional(z.int().check(z.minimum(60), z.maximum(604800))),
+  ...fuseLimits,
+  /** Other limits for single sources; `rescind` is the pipeline's own (orphans at their deadline). */
+  sources: z.optional(z.record(name(128), z.strictObject(fuseLimits))),
+})
+
 export const Settings = z.strictObject({
   tokenIssuers: z.array(TokenIssuer),
   grants: z.array(Grant),
   sources: z.array(Source),
   /** Identities (canonical URIs or patterns) whose lifecycle cases wait for an approval. */
   protected: z.array(Pattern),
+  /** How far the pipeline may go; absent: `enforce` everywhere. */
+  modes: z.optional(Modes),
+  /** Break-glass identities and the pipeline's own roles: no case fences or cuts them, and each one that tries is shouted about. */
+  exempt: z.optional(z.array(Pattern)),
+  /** What leases must be like; absent: what the contracts and `limits` ask, and no more. */
+  discipline: z.optional(Discipline),
+  /** How the pipeline treats its own outages; absent: `DEFAULT_OUTAGE`. */
+  outage: z.optional(OutageSettings),
+  approvals: z.optional(Approvals),
+  fuse: z.optional(Fuse),
   /** What an owner's leaving means for an identity that does not say: see the design's words. */
   ownerLeavesDefault: z.enum(['revoke', 'reassign']),
   limits: z.strictObject({

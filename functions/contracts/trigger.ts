@@ -14,6 +14,11 @@ export const TriggerData = z.strictObject({
   reason: name(1024),
   /** Who asked, as the sender claims it; the authenticated sender is recorded beside it. */
   requestedBy: z.optional(PartyId),
+  /**
+   * The report that this is one part of: all compromises of one sender under one name have one approval for what cannot
+   * be undone. Lifecycle triggers name none: the fuse groups them.
+   */
+  campaign: z.optional(name(128)),
 })
 export type TriggerData = z.infer<typeof TriggerData>
 

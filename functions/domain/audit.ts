@@ -1,7 +1,23 @@
 import type { AuditRecord } from '../contracts/audit.ts'
+import type { Modes } from '../contracts/mode.ts'
 import type { Outcome } from '../contracts/outcome.ts'
 import { parseLeaseId } from './keys.ts'
-import type { Actor, Breaker, Case, Chunk, Fence, Identity, Issuer, Lease, Lever } from './model.ts'
+import type {
+  Actor,
+  Ask,
+  Breaker,
+  Campaign,
+  Case,
+  Chunk,
+  Control,
+  Fence,
+  Fuse,
+  Identity,
+  Issuer,
+  Lease,
+  Lever,
+  Restoration,
+} from './model.ts'
 
 /** An item of the table in one of its versions, as the stream shows it. */
 export interface Version {
@@ -63,6 +79,12 @@ const FOLLOWED: ReadonlySet<unknown> = new Set([
   'amendment',
   'issuer',
   'credential',
+  'alias',
+  'restoration',
+  'control',
+  'campaign',
+  'fuse',
+  'ask',
 ])
 
 /** The change's version where `auditOf` tells nothing of it. */
@@ -112,6 +134,36 @@ function tell(before: Version | undefined, after: Version): Told[] {
             },
           ]
         : []
+    case 'alias':
+      return before?.state === after.state
+        ? []
+        : [
+            {
+              what: `alias.${after.state}`,
+              previous: text(before?.state),
+              state: text(after.state),
+              facts: { names: text(after.names), proposedBy: text(after.proposedBy) },
+            },
+          ]
+    case 'ask':
+      return tellAsk(shaped(before), shaped(after))
+    case 'restoration':
+      return tellRestoration(shaped(before), shaped(after))
+    case 'outage':
+      return before === undefined
+        ? [
+            {
+              what: 'outage.recorded',
+              facts: { from: text(after.from), to: text(after.to), source: text(after.source), reason: text(after.reason) },
+            },
+          ]
+        : []
+    case 'control':
+      return tellControl(shaped(before), shaped(after))
+    case 'campaign':
+      return tellCampaign(shaped(before), shaped(after))
+    case 'fuse':
+      return tellFuse(shaped(before), shaped(after))
     case 'membership':
       return before === undefined
         ? [{ what: 'group.joined', about: { identity: String(after.identity) }, facts: { group: after.pk } }]
@@ -135,6 +187,8 @@ function removed(item: Version): Told[] {
     return [{ what: 'group.left', about: { identity: String(item.identity) }, facts: { group: item.pk } }]
   return []
 }
+
+const text = (value: unknown): string => (Array.isArray(value) ? value.join(' ') : value === undefined ? '' : String(value))
 
 const aboutLease = (lease: Lease) => ({ lease: lease.id, identity: lease.identity, issuer: lease.issuer })
 
@@ -160,7 +214,15 @@ function tellLease(before: Lease | undefined, after: Lease): Told[] {
       },
     })
   else {
-    if (before.state !== after.state)
+    if (before.state === 'restoring' && after.state === 'live')
+      told.push({
+        what: 'lease.restored',
+        about,
+        previous: before.state,
+        state: after.state,
+        facts: { generation: after.generation, ...after.restored },
+      })
+    else if (before.state !== after.state)
       told.push({
         what: `lease.${after.state}`,
         about,
@@ -177,6 +239,18 @@ function tellLease(before: Lease | undefined, after: Lease): Told[] {
         facts: { generation: after.generation },
       })
     else if (!before.unanswered && after.unanswered) told.push({ what: 'lease.attempted', about, state: after.state })
+    if (after.graceUntil !== undefined && before.graceUntil !== after.graceUntil)
+      told.push({ what: 'lease.graced', about, previous: before.graceUntil ?? before.expiresAt, state: after.graceUntil })
+    if (before.deletion === undefined && after.deletion !== undefined)
+      told.push({ what: 'lease.deleting', about, state: after.state })
+    if (before.deletion?.done !== true && after.deletion?.done === true)
+      told.push({ what: 'lease.deleted', about, previous: after.state, facts: { at: after.deletion.at } })
+    if (after.left !== undefined && before.left?.said !== after.left.said)
+      told.push({ what: 'lease.left-behind', about, state: after.state, facts: { said: after.left.said } })
+    if (before.registerBy !== after.registerBy)
+      told.push({ what: 'lease.put-off', about, previous: before.registerBy, state: after.registerBy })
+    if (after.overdueSince !== undefined && before.overdueSince !== after.overdueSince)
+      told.push({ what: 'lease.overdue', about, state: after.state, facts: { expiresAt: after.expiresAt } })
     if (before.expiresAt !== after.expiresAt)
       told.push({ what: 'lease.renewed', about, previous: before.expiresAt, state: after.expiresAt })
     if (before.pending && !after.pending) told.push({ what: 'lease.confirmed', about, state: after.state })
@@ -189,7 +263,9 @@ function tellLease(before: Lease | undefined, after: Lease): Told[] {
       about: { ...about, case: id, outcome: outcome.outcome, evidence: outcome.evidence },
       previous: known?.outcome ?? before?.state,
       state: after.state,
-      ...(outcome.livesUntil === undefined ? {} : { facts: { livesUntil: outcome.livesUntil } }),
+      ...(outcome.livesUntil === undefined && outcome.observed === undefined
+        ? {}
+        : { facts: { ...defined({ livesUntil: outcome.livesUntil }), ...outcome.observed } }),
     })
   }
   return told
@@ -207,6 +283,7 @@ function tellCase(before: Case | undefined, after: Case): Told[] {
         scope: scopeText(after),
         lane: after.lane,
         mode: after.mode,
+        ...(after.modes === undefined || after.modes.rules.length === 0 ? {} : { modes: modesText(after.modes) }),
         source: after.source,
         eventId: after.eventId,
         requester: after.requester,
@@ -214,6 +291,8 @@ function tellCase(before: Case | undefined, after: Case): Told[] {
         reason: after.reason,
         ...(after.requestedBy === undefined ? {} : { requestedBy: after.requestedBy }),
         ...(after.held === undefined ? {} : { held: after.held.reason }),
+        ...(after.campaign === undefined ? {} : { campaign: after.campaign }),
+        ...(after.deletion === undefined ? {} : { deletion: after.deletion }),
       },
     })
   else {
@@ -223,15 +302,36 @@ function tellCase(before: Case | undefined, after: Case): Told[] {
         about,
         previous: before.state,
         state: after.state,
-        ...(after.state === 'closed' ? { facts: { ...after.counts, amendments: after.amendments.expected } } : {}),
+        facts: {
+          mode: after.mode,
+          ...(after.state === 'held' && after.held !== undefined ? { held: after.held.reason } : {}),
+          ...(after.state === 'closed' ? { ...after.counts, amendments: after.amendments.expected } : {}),
+        },
       })
     if (before.containedAt === undefined && after.containedAt !== undefined)
       told.push({ what: 'case.contained', about, state: after.state, facts: { ...after.levers } })
     if (after.decisions.length > before.decisions.length) {
       const decision = after.decisions.at(-1)
       if (decision !== undefined)
-        told.push({ what: `case.${decision.decision}`, about, facts: { by: decision.by, reason: decision.reason } })
+        told.push({
+          what: `case.${decision.decision}`,
+          about,
+          facts: {
+            about: decision.about,
+            by: decision.by,
+            reason: decision.reason,
+            ...(decision.validUntil === undefined ? {} : { validUntil: decision.validUntil }),
+          },
+        })
     }
+    if (before.deletion === undefined && after.deletion === 'waits')
+      told.push({ what: 'case.deletion-waits', about, state: after.deletion })
+    if ((after.exempt ?? 0) > (before.exempt ?? 0))
+      told.push({ what: 'case.exempted', about, facts: { exempt: after.exempt ?? 0 } })
+    if ((after.resurrections ?? 0) > (before.resurrections ?? 0) && before.state === after.state)
+      told.push({ what: 'case.resurrected', about, state: after.state, facts: { resurrections: after.resurrections ?? 0 } })
+    if ((after.restored ?? 0) > (before.restored ?? 0))
+      told.push({ what: 'case.restored', about, facts: { restored: after.restored ?? 0 } })
     if (after.noted > before.noted) told.push({ what: 'case.noted', about, facts: { noted: after.noted } })
     if (after.amendments.done > before.amendments.done)
       told.push({ what: 'case.amended', about, facts: { ...after.amendCounts } })
@@ -239,10 +339,25 @@ function tellCase(before: Case | undefined, after: Case): Told[] {
   return told
 }
 
+/** `contain for db; observe in test; else enforce`. */
+const modesText = ({ rules, default: otherwise }: Modes): string =>
+  [
+    ...rules.map(({ mode, issuer, environment }) =>
+      [
+        mode,
+        ...(issuer === undefined ? [] : [`for ${issuer}`]),
+        ...(environment === undefined ? [] : [`in ${environment}`]),
+      ].join(' '),
+    ),
+    `else ${otherwise}`,
+  ].join('; ')
+
 const scopeText = ({ scope }: Case): string => {
   switch (scope.kind) {
     case 'credential':
       return `credential ${scope.fingerprint}`
+    case 'credential-name':
+      return scope.candidates.map(({ issuer, shown }) => `${shown} at ${issuer}`).join(', ')
     case 'task':
     case 'deployment':
       return `${scope.kind} ${scope.namespace}/${scope.id}`
@@ -279,27 +394,88 @@ function tellIdentity(before: Identity | undefined, after: Identity): Told[] {
       })
   for (const issuer of Object.keys(after.issuers))
     if (before?.issuers[issuer] === undefined) told.push({ what: 'identity.issuer-added', about: { ...about, issuer } })
+  if (before !== undefined && before.aliases?.join() !== after.aliases?.join())
+    told.push({
+      what: 'identity.aliases',
+      about,
+      previous: before.aliases?.join(' ') ?? '',
+      state: after.aliases?.join(' ') ?? '',
+    })
+  if (before !== undefined && before.epoch !== after.epoch)
+    told.push({ what: 'identity.reinstated', about, previous: String(before.epoch), state: String(after.epoch) })
   if (before?.orphan === undefined && after.orphan !== undefined)
     told.push({
       what: 'identity.orphaned',
       about: { ...about, case: after.orphan.case },
       facts: { deadline: after.orphan.deadline, formerOwner: after.orphan.formerOwner },
     })
+  if (before?.orphan !== undefined && after.orphan !== undefined && before.orphan.deadline !== after.orphan.deadline)
+    told.push({ what: 'identity.orphan-put-off', about, previous: before.orphan.deadline, state: after.orphan.deadline })
   if (before?.orphan !== undefined && after.orphan === undefined)
     told.push({ what: 'identity.orphan-ended', about, previous: before.orphan.formerOwner, state: after.owner })
   return told
 }
 
+/** A question that waits for its issuer tells why once, not at each try. */
+function tellAsk(before: Ask | undefined, after: Ask): Told[] {
+  if (before?.state === after.state && before.said === after.said) return []
+  return [
+    {
+      what: before === undefined ? 'ask.opened' : before.state === after.state ? 'ask.postponed' : `ask.${after.state}`,
+      about: { case: after.case, issuer: after.issuer },
+      previous: before?.state,
+      state: after.state,
+      ...(after.said === '' ? {} : { facts: { said: after.said } }),
+    },
+  ]
+}
+
 function tellFence(before: Fence | undefined, after: Fence): Told[] {
   const scope = after.pk.startsWith('FENCE#') ? after.pk.slice('FENCE#'.length) : after.pk
+  if (after.closed === false && before?.closed !== false) return [{ what: 'scope.reinstated', facts: { scope } }]
   return Object.keys(after.fences)
     .filter((id) => before?.fences[id] === undefined)
     .map((id) => ({ what: 'scope.fenced', about: { case: id }, facts: { scope } }))
 }
 
+function tellRestoration(before: Restoration | undefined, after: Restoration): Told[] {
+  if (before?.state === after.state) return []
+  const { scope } = after
+  return [
+    {
+      what: before === undefined ? 'restoration.opened' : `restoration.${after.state}`,
+      previous: before?.state,
+      state: after.state,
+      about: {
+        ...(scope.kind === 'case' ? { case: scope.id } : {}),
+        ...(scope.kind === 'identity' ? { identity: scope.id } : {}),
+        ...(scope.kind === 'lease' ? { lease: scope.id } : {}),
+      },
+      facts: {
+        restoration: after.id,
+        scope: `${scope.kind} ${scope.id}`,
+        reason: after.reason,
+        requester: after.requester,
+        undoesCompromise: after.undoesCompromise,
+        ...(after.state === 'done' ? { ...after.counts } : {}),
+      },
+    },
+  ]
+}
+
 function tellLever(before: Lever | undefined, after: Lever): Told[] {
   const about = { case: after.case, issuer: after.issuer, identity: String((after as { identity?: unknown }).identity ?? '') }
   if (before === undefined) return [{ what: 'lever.intended', about, state: after.state }]
+  if (before.released === undefined && after.released !== undefined)
+    return [
+      {
+        what: 'lever.released',
+        about,
+        previous: before.state,
+        state: 'released',
+        facts: { restoration: after.released.restoration },
+      },
+    ]
   if (before.state === after.state) return []
   return [
     {
@@ -339,10 +515,59 @@ function tellChunk(before: Chunk | undefined, after: Chunk): Told[] {
   ]
 }
 
+function tellControl(before: Control | undefined, after: Control): Told[] {
+  const told: Told[] = []
+  if (before?.killSwitch === undefined && after.killSwitch !== undefined)
+    told.push({ what: 'control.kill-switch-engaged', facts: { reason: after.killSwitch.reason } })
+  if (before?.killSwitch !== undefined && after.killSwitch === undefined)
+    told.push({
+      what: 'control.kill-switch-released',
+      facts: { engagedBy: before.killSwitch.by, since: before.killSwitch.since },
+    })
+  if (before?.restored === undefined && after.restored !== undefined)
+    told.push({ what: 'control.restored', facts: { reason: after.restored.reason } })
+  if (before?.restored !== undefined && after.restored === undefined)
+    told.push({ what: 'control.released', facts: { since: before.restored.since } })
+  return told
+}
+
+function tellCampaign(before: Campaign | undefined, after: Campaign): Told[] {
+  const facts = { campaign: after.id, source: after.source, name: after.name }
+  const told: Told[] = []
+  if (before === undefined)
+    told.push({
+      what: 'campaign.opened',
+      state: after.of,
+      facts: { ...facts, ...(after.held === undefined ? {} : { held: after.held }) },
+    })
+  const decision = after.decisions.at(-1)
+  if (decision !== undefined && after.decisions.length > (before?.decisions.length ?? 0))
+    told.push({
+      what: `campaign.${decision.decision}`,
+      facts: {
+        ...facts,
+        by: decision.by,
+        reason: decision.reason,
+        ...(decision.validUntil === undefined ? {} : { validUntil: decision.validUntil }),
+      },
+    })
+  if (before?.carrying !== undefined && after.carrying === undefined) told.push({ what: 'campaign.carried-out', facts })
+  return told
+}
+
+function tellFuse(before: Fuse | undefined, after: Fuse): Told[] {
+  const facts = { source: after.source, identities: after.identities, leases: after.leases, taskLeases: after.taskLeases }
+  if (before?.campaign === undefined && after.campaign !== undefined)
+    return [{ what: 'fuse.tripped', facts: { ...facts, campaign: after.campaign } }]
+  if (before?.campaign !== undefined && after.campaign === undefined)
+    return [{ what: after.blown === true ? 'fuse.blown' : 'fuse.renewed', facts: { ...facts, campaign: before.campaign } }]
+  return []
+}
+
 const tellIssuer = (before: Version | undefined, after: Issuer): Told => ({
   what: before === undefined ? 'issuer.declared' : 'issuer.changed',
   about: { issuer: after.name },
-  facts: { provider: after.provider, soakSeconds: after.soakSeconds },
+  facts: { provider: after.provider, soakSeconds: after.soakSeconds, mode: after.mode ?? 'enforce' },
 })
 
 function tellBreaker(before: Breaker | undefined, after: Breaker): Told[] {

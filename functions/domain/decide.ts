@@ -19,6 +19,8 @@ export interface Asker {
   readonly expirySeen?: string
   /** A registration's deadline ends only what is still not acknowledged. */
   readonly unfinished?: boolean
+  /** Time that was given back after an outage of ours: the lease is not taken for its time being over before. */
+  readonly notBefore?: string
   /** Now, RFC 3339. */
   readonly now: string
 }
@@ -28,8 +30,11 @@ export type Decision =
   | { readonly do: 'skip'; readonly why: string }
   /** It was never acknowledged: it is cut by an amendment of its own, and never counted here. */
   | { readonly do: 'amend' }
-  /** Give this grant back; others hold the credential, which stays. */
-  | { readonly do: 'release' }
+  /**
+   * Give this grant back; others hold the credential, which stays. `livesUntil`: what this grant gave out bears the same
+   * name as theirs, so it cannot be cut by itself and dies then.
+   */
+  | { readonly do: 'release'; readonly livesUntil?: string }
   /** Take it, then cut. `last`: its place at the credential is given back with it. */
   | { readonly do: 'claim'; readonly givesBack: boolean }
   /** Ours already, cut it. */
@@ -41,13 +46,31 @@ export type Decision =
   /** Another case, at least as urgent, is at it. */
   | { readonly do: 'wait'; readonly for: string }
 
+/** All of a lease that a decision rests on: whoever only foresees it reads no more than this. */
+export const DECIDES_BY = [
+  'epoch',
+  'expiresAt',
+  'state',
+  'acknowledged',
+  'sharing',
+  'unheld',
+  'ambiguous',
+  'holder',
+  'claims',
+  'outcomes',
+  'ended',
+  'by',
+] as const satisfies readonly (keyof Lease)[]
+export type Decidable = Pick<Lease, (typeof DECIDES_BY)[number]>
+type Holders = Pick<Credential, 'holders' | 'cutting'>
+
 const skip = (why: string): Decision => ({ do: 'skip', why })
 
 /**
  * What a unit of a case does with a lease, from the lease as read (and, for a shared credential, its holders). Pure:
  * every decision is carried out by a write that is conditional on exactly what was read.
  */
-export function decide(lease: Lease, asker: Asker, credential: Credential | undefined): Decision {
+export function decide(lease: Decidable, asker: Asker, credential: Holders | undefined): Decision {
   if (asker.epoch !== undefined && lease.epoch > asker.epoch) return skip('of a later epoch')
   const claimedBy = lease.claims[asker.case]
   const known = lease.outcomes[asker.case]
@@ -61,6 +84,8 @@ export function decide(lease: Lease, asker: Asker, credential: Credential | unde
   if (!lease.acknowledged && !asker.amends && asker.type !== 'expired') return { do: 'amend' }
   if (asker.unfinished === true && claimedBy === undefined && lease.acknowledged) return skip('acknowledged meanwhile')
   if (asker.expirySeen !== undefined && lease.expiresAt !== asker.expirySeen) return skip('renewed meanwhile')
+  if (claimedBy === undefined && asker.notBefore !== undefined && asker.notBefore > asker.now)
+    return skip('the time that our outage took was given back')
 
   switch (lease.state) {
     case 'registering':
@@ -71,12 +96,18 @@ export function decide(lease: Lease, asker: Asker, credential: Credential | unde
       return endOfGrant(lease, asker, credential)
     case 'released':
       if (asker.shared === 'cut') return { do: 'claim', givesBack: false }
+      // What still lives, for nobody can cut it by itself, is met again by every case.
+      if (lease.ambiguous === true && lease.expiresAt > asker.now) return { do: 'copy', outcome: livesOn(lease, asker) }
       // Another case gave the grant back already; for a case opened later there was nothing left to give.
       return lease.by.at < asker.openedAt ? skip('given back before') : { do: 'copy', outcome: releasedBefore(lease, asker) }
     case 'cutting':
       if (lease.holder?.case === asker.case) return { do: 'cut' }
       if (lease.holder === undefined || moreUrgent(asker.lane, lease.holder.lane)) return { do: 'claim', givesBack: false }
       return { do: 'wait', for: lease.holder.case }
+    case 'resurrected':
+    case 'restoring':
+      // Its place at a shared credential was given back when it ended.
+      return { do: 'claim', givesBack: false }
     case 'ended':
       return ended(lease)
   }
@@ -86,14 +117,14 @@ export function decide(lease: Lease, asker: Asker, credential: Credential | unde
  * A grant that was in force, or that came too late to be: either way others may hold its credential too. Each lease
  * gives its place back exactly once, and only one that it has (protocol 8).
  */
-function endOfGrant(lease: Lease, asker: Asker, credential: Credential | undefined): Decision {
+function endOfGrant(lease: Decidable, asker: Asker, credential: Holders | undefined): Decision {
   if (lease.sharing === 'exclusive' || lease.unheld === true) return { do: 'claim', givesBack: false }
   if (asker.shared === 'release' && credential !== undefined && credential.holders > 1 && !credential.cutting)
-    return { do: 'release' }
+    return lease.ambiguous === true ? { do: 'release', livesUntil: lease.expiresAt } : { do: 'release' }
   return { do: 'claim', givesBack: true }
 }
 
-function ended(lease: Lease): Decision {
+function ended(lease: Decidable): Decision {
   const end = lease.ended
   if (end === undefined) return skip('ended without a case')
   const outcome: Outcome = {
@@ -106,7 +137,7 @@ function ended(lease: Lease): Decision {
 }
 
 /** It was over when this case began; what could not be cut and still lives is met again by every case. */
-function endedBefore(lease: Lease, asker: Asker): boolean {
+function endedBefore(lease: Decidable, asker: Asker): boolean {
   const end = lease.ended
   if (lease.state !== 'ended') return false
   // An intent that was refused: nothing ever existed.
@@ -114,7 +145,18 @@ function endedBefore(lease: Lease, asker: Asker): boolean {
   return end.at < asker.openedAt && !(end.livesUntil !== undefined && end.livesUntil > asker.now)
 }
 
-const releasedBefore = (lease: Lease, asker: Asker): Outcome => ({
+const livesOn = (lease: Decidable, asker: Asker): Outcome => ({
+  outcome: 'unsupported',
+  at: asker.now,
+  evidence: { said: SHARES_ITS_NAME, ...(lease.by.case === undefined ? {} : { by: lease.by.case }) },
+  livesUntil: lease.expiresAt,
+})
+
+/** Why one of several grants under one name is not cut before the last of them. */
+export const SHARES_ITS_NAME =
+  'others hold what bears the same name at the issuer, so it cannot be cut by itself and lives to its expiry'
+
+const releasedBefore = (lease: Decidable, asker: Asker): Outcome => ({
   outcome: 'released',
   at: asker.now,
   evidence: { said: 'the grant was given back by another case', ...(lease.by.case === undefined ? {} : { by: lease.by.case }) },

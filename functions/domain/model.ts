@@ -1,6 +1,7 @@
-import type { CaseState, Mode } from '../contracts/case.ts'
+import type { AskState, CaseDecision, CaseState } from '../contracts/case.ts'
 import type { OwnerLeaves } from '../contracts/identity.ts'
 import type { LeaseState } from '../contracts/lease.ts'
+import type { Mode, Modes } from '../contracts/mode.ts'
 import type { Evidence, Outcome, OutcomeCounts, OutcomeWord } from '../contracts/outcome.ts'
 import type { CaseType, Lane } from '../contracts/primitives.ts'
 import type { CaseScope } from '../contracts/scope.ts'
@@ -47,6 +48,8 @@ export interface Identity extends Stored {
   readonly ownerLeaves: OwnerLeaves
   readonly protected: boolean
   readonly contacts: readonly string[]
+  /** The other names of the same workload (canonical URIs), approved. */
+  readonly aliases?: readonly string[]
   readonly orphan?: { since: string; deadline: string; case: string; formerOwner: string }
 }
 
@@ -54,12 +57,16 @@ export interface Identity extends Stored {
 export interface Fence extends Stored {
   readonly kind: 'fence'
   readonly fences: Readonly<Record<string, { at: string }>>
+  /** `false`: a group that was reinstated; it takes members again, until the next case fences it. */
+  readonly closed?: boolean
 }
 
 export interface WorkScope {
   readonly key: string
   readonly namespace: string
   readonly id: string
+  /** When it ends at the latest, as the registration attests. */
+  readonly endsBy?: string
 }
 
 export interface Lease extends Stored {
@@ -106,12 +113,54 @@ export interface Lease extends Stored {
   /** Which unit of each case counts this lease. */
   readonly claims: Readonly<Record<string, string>>
   readonly outcomes: Readonly<Record<string, Outcome>>
+  /** Its target names several credentials at the issuer (all sessions of one name): ending one lease must not cut the others. */
+  readonly ambiguous?: true
+  /** Cases whose fences concern it no more, because their cut of it was undone. */
+  readonly pardons?: Readonly<Record<string, string>>
+  /** The restoration that is undoing its cut, or did. */
+  readonly restoration?: string
+  /** What the cut left behind is deleted, or is being deleted: nothing can be restored from then on. */
+  readonly deletion?: { readonly at: string; readonly done: boolean }
+  /** What the cut left behind could not be deleted; the access stays cut. */
+  readonly left?: { readonly said: string; readonly at: string }
+  /** The restoration that gave it back last, and the case whose cut it undid. */
+  readonly restored?: { readonly restoration: string; readonly case: string; readonly at: string; readonly said: string }
+  /** A call to give it back was made whose answer is not known: it may live. */
+  readonly revived?: boolean
+  /** The class of the discipline that it was registered under. */
+  readonly class?: string
+  /** What its expiry does: cuts it, or only tells. Default `cut`. */
+  readonly onExpiry?: 'cut' | 'notify'
+  /** What its client does while the pipeline cannot be reached. Default `closed`. */
+  readonly onOutage?: 'closed' | 'spool'
+  /** When it was renewed last. */
+  readonly renewedAt?: string
+  /** When its client took the credential, where it was registered from a spool. */
+  readonly spooledAt?: string
+  /** It has expired, and its class only tells. */
+  readonly overdueSince?: string
+  /** Time that it was given back after an outage of ours: it is not cut before. */
+  readonly graceUntil?: string
+  /** The expiry (or the deadline of its registration) that was only watched, and by which mode: it is not reported again. */
+  readonly watchedDue?: { readonly at: string; readonly mode: Mode }
   /** It was recorded while its credential was being cut, and has no place there to give back. */
   readonly unheld?: true
   /** The case that ends it because its consumer gave it back. */
   readonly givenBack?: string
   /** The outcome that ended it. */
   readonly ended?: { case: string; outcome: OutcomeWord; at: string; livesUntil?: string }
+}
+
+/** A question to an issuer: does it know a credential that no lease names. The case's scope says which. */
+export interface Ask extends Stored {
+  readonly kind: 'ask'
+  readonly case: string
+  readonly issuer: string
+  readonly state: AskState
+  readonly said: string
+  readonly attempts: number
+  readonly dueAt?: string
+  readonly resent?: number
 }
 
 /** Who holds a credential. */
@@ -124,6 +173,12 @@ export interface Credential extends Stored {
   /** The lease of an exclusive credential. */
   readonly lease?: string
   readonly cut?: { case: string; lease: string; at: string }
+  /** The restoration that is giving it back to its holders; whoever cuts it takes this away. */
+  readonly restoring?: string
+  /** What its cut left behind is deleted, or is being deleted. */
+  readonly deletion?: { readonly at: string }
+  /** Cases whose fences concern its holders no more, because their cut of it was undone. */
+  readonly pardons?: Readonly<Record<string, string>>
 }
 
 export interface Levels {
@@ -137,6 +192,7 @@ export interface Case extends Stored {
   readonly type: CaseType
   readonly lane: Lane
   readonly mode: Mode
+  readonly modes?: Modes
   readonly scope: CaseScope
   readonly state: CaseState
   readonly source: string
@@ -154,7 +210,25 @@ export interface Case extends Stored {
   readonly sealedAt?: string
   readonly closedAt?: string
   readonly held?: { reason: string; since: string }
-  readonly decisions: readonly { decision: 'approved' | 'cancelled'; by: string; reason: string; at: string }[]
+  readonly decisions: readonly CaseDecision[]
+  readonly campaign?: string
+  readonly paused?: { readonly by: string; readonly reason: string; readonly at: string }
+  /** Deletion of what it cut: absent means after the soak time. */
+  readonly deletion?: 'waits' | 'approved' | 'refused'
+  /** Above so many cut leases its deletions wait for an approval, as it stood when the case was opened. */
+  readonly deletionAbove?: number
+  /** The fuse of its source has let it through: it is counted there. */
+  readonly fuse?: 'passed'
+  readonly dueAt?: string
+  readonly exempt?: number
+  readonly resurrections?: number
+  /** Leases that it cut and that were given back. */
+  readonly restored?: number
+  /** The earliest end of a soak time among its cuts. */
+  readonly restorableUntil?: string
+  /** Issuers to be asked for an unregistered credential, and those that answered. */
+  readonly asks?: Levels
+  readonly asked?: Readonly<Record<string, { readonly state: AskState; readonly said: string }>>
   readonly listed?: string
   /** How far the members of its group are fenced. */
   readonly fencing?: string
@@ -178,8 +252,8 @@ export interface Unit extends Stored {
   readonly identity?: string
   readonly epoch?: number
   readonly fencedAt?: string
-  /** `orphan`: its owner left and it stays up; `split`: it is protected and got a held case of its own. */
-  readonly state: 'opened' | 'listed' | 'orphan' | 'split' | 'moved'
+  /** `orphan`: its owner left and it stays up; `split`: it is protected and got a held case of its own; `exempt`: nobody touches it. */
+  readonly state: 'opened' | 'listed' | 'orphan' | 'split' | 'moved' | 'exempt'
   /** The shards that held anything when they were read after the fence. */
   readonly shards: readonly number[]
 }
@@ -199,6 +273,20 @@ export interface Lever extends Stored {
   readonly said?: string
   readonly doneAt?: string
   readonly dueAt?: string
+  /** It was pushed back. */
+  readonly released?: { readonly restoration: string; readonly at: string }
+}
+
+/** Who hangs on a lever, and which cases hold it pulled. */
+export interface LeverHolders extends Stored {
+  readonly kind: 'lever-holders'
+  readonly identities: Readonly<Record<string, string>>
+  readonly count: number
+  readonly pulledBy?: string
+  /** Each case that pulled it or is about to, and the identity that it was pulled for. */
+  readonly pulls?: Readonly<Record<string, string>>
+  /** A restoration is pushing it back: a pull that is answered meanwhile is made once more. */
+  readonly releasing?: { readonly restoration: string; readonly at: string }
 }
 
 export interface Progress extends Stored {
@@ -228,7 +316,8 @@ export interface Chunk extends Stored {
   readonly issuer: string
   readonly covers: Coverage
   readonly epoch?: number
-  readonly step: 'revoke' | 'verify' | 'tidy' | 'over'
+  /** `watch`: all is cut; deletion after the soak time and repeated verification are still to come. */
+  readonly step: 'revoke' | 'verify' | 'watch' | 'over'
   readonly state: 'open' | 'done'
   readonly attempts: number
   /** Cuts whose proof of death is still to come. */
@@ -236,8 +325,15 @@ export interface Chunk extends Stored {
   readonly counts: OutcomeCounts
   readonly dueAt?: string
   /** Why it is there: the scan, a delegated child, or a bystander who shares a compromised credential. */
-  readonly because: 'scan' | 'child' | 'bystander' | 'late' | 'parked'
+  readonly because: 'scan' | 'child' | 'bystander' | 'late' | 'parked' | 'resurrected' | 'located'
   readonly tidyAt?: string
+  /** When the soak time was, or will be, over; `tidyAt` is when the deletion is tried next. */
+  readonly soakEnds?: string
+  /** When the issuer is asked again whether what was cut is still dead, and how often it was asked. */
+  readonly watchAt?: string
+  readonly watches?: number
+  /** Until then what was cut could live by itself; nobody asks after it. */
+  readonly watchUntil?: string
   /** What the last visit found; absent until a worker was here. */
   readonly said?: string
   /** How often the sweeper sent it anew since the last visit. */
@@ -252,6 +348,7 @@ export interface Issuer extends Stored {
   readonly adminSecret?: string
   readonly environment?: string
   readonly soakSeconds: number
+  readonly mode?: Mode
 }
 
 export interface Breaker extends Stored {
@@ -261,4 +358,116 @@ export interface Breaker extends Stored {
   readonly code: string
   readonly reason: string
   readonly failures: number
+}
+
+/** What holds for the whole installation. */
+export interface Control extends Stored {
+  readonly kind: 'control'
+  /** No issuer is called. */
+  readonly killSwitch?: { readonly by: string; readonly reason: string; readonly since: string }
+  /** The table was restored from a backup, and nobody has released it yet. */
+  readonly restored?: { readonly since: string; readonly reason: string }
+}
+
+/** Cases with one decision for all of them: those of one report, or those that a tripped fuse holds. */
+export interface Campaign extends Stored {
+  readonly kind: 'campaign'
+  readonly id: string
+  readonly of: 'report' | 'fuse'
+  readonly source: string
+  readonly name: string
+  /** Who sent its first case; he cannot approve it. */
+  readonly requester: string
+  readonly openedAt: string
+  /** Why the fuse tripped. */
+  readonly held?: string
+  readonly decisions: readonly {
+    readonly decision: 'approved' | 'rejected'
+    readonly by: string
+    readonly reason: string
+    readonly at: string
+    readonly validUntil?: string
+  }[]
+  /** A fuse's decision that is being carried out, case by case: how far it has come. */
+  readonly carrying?: { readonly shard: number; readonly after: string }
+}
+
+/** What the lifecycle cases of one source reached in the current window. */
+export interface Fuse extends Stored {
+  readonly kind: 'fuse'
+  readonly source: string
+  /** Number of the window: whole windows since 1970. */
+  readonly window: number
+  readonly identities: number
+  readonly leases: number
+  /** Leases that completed tasks reached: counted apart, with a limit of their own. */
+  readonly taskLeases: number
+  /** It has tripped, and nobody has decided about this campaign yet: all that comes is held with it. */
+  readonly campaign?: string
+  /** What tripped it was rejected: nothing more passes in this window. */
+  readonly blown?: true
+}
+
+/** That the sweeper runs, and the table's part of the generation mark. */
+export interface Heartbeat extends Stored {
+  readonly kind: 'heartbeat'
+  /** When the last finished sweep began; absent before the first has ended. */
+  readonly at?: string
+  /** Counted up by each sweep, after the mark outside the table. */
+  readonly generation?: number
+  /** The mark outside by which this table was found to be an older one: counted from there once it is released. */
+  readonly behind?: number
+}
+
+/** A time in which the pipeline was down and renewals could not come in. */
+export interface Outage extends Stored {
+  readonly kind: 'outage'
+  readonly from: string
+  readonly to: string
+  /** The last moment that it can put a deadline off to. */
+  readonly reach: string
+  readonly source: 'gap' | 'declared'
+  readonly reason: string
+}
+
+export type RestorationScope =
+  | { readonly kind: 'lease'; readonly id: string }
+  | { readonly kind: 'identity'; readonly id: string }
+  | { readonly kind: 'case'; readonly id: string }
+
+/** Somebody asked to undo cuts: of one lease, of an identity, of a case. */
+export interface Restoration extends Stored {
+  readonly kind: 'restoration'
+  readonly id: string
+  readonly scope: RestorationScope
+  readonly reason: string
+  readonly requester: string
+  /** He may approve, and says that the compromise was none. */
+  readonly undoesCompromise: boolean
+  readonly openedAt: string
+  readonly doneAt?: string
+  /** `listing` what it covers, `running`, `done`. */
+  readonly state: 'listing' | 'running' | 'done'
+  /** How far the listing has come. */
+  readonly cursor: string
+  readonly parts: Levels
+  readonly counts: { readonly restored: number; readonly refused: number }
+  readonly refused: readonly { readonly lease: string; readonly said: string }[]
+}
+
+/** Up to a hundred keys of one issuer, undone together. */
+export interface RestorationPart extends Stored {
+  readonly kind: 'restoration-part'
+  readonly restoration: string
+  readonly name: string
+  readonly issuer: string
+  readonly covers: Coverage
+  readonly unit?: string
+  readonly state: 'open' | 'done'
+  readonly attempts: number
+  readonly dueAt?: string
+  readonly said?: string
+  /** Leases that are not given back, each with its reason: not tried again. */
+  readonly refused: Readonly<Record<string, string>>
+  readonly restored: number
 }

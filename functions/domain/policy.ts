@@ -17,7 +17,13 @@ export interface Policy {
 export function policyOf(type: CaseType, scope: CaseScope['kind']): Policy {
   switch (type) {
     case 'compromise':
-      return { lane: 'p0', fences: true, levers: scope === 'credential' ? 'none' : 'all', shared: 'cut', holdable: false }
+      return {
+        lane: 'p0',
+        fences: true,
+        levers: scope === 'credential' || scope === 'credential-name' ? 'none' : 'all',
+        shared: 'cut',
+        holdable: false,
+      }
     case 'offboarding':
       return { lane: 'p1', fences: true, levers: 'own', shared: 'release', holdable: true }
     case 'decommission':
@@ -32,7 +38,7 @@ export function policyOf(type: CaseType, scope: CaseScope['kind']): Policy {
 
 const ALLOWED: Readonly<Record<TriggerType, readonly TriggerScope['kind'][]>> = {
   offboarding: ['identity', 'owner', 'workload'],
-  compromise: ['identity', 'owner', 'workload', 'credential'],
+  compromise: ['identity', 'owner', 'workload', 'credential', 'credential-name'],
   decommission: ['deployment', 'workload'],
   'task-complete': ['task'],
 }

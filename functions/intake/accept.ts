@@ -3,21 +3,27 @@ import type { CaseScope } from '../contracts/scope.ts'
 import type { Settings, Source } from '../contracts/settings.ts'
 import type { Trigger, TriggerReceipt } from '../contracts/trigger.ts'
 import { TYPE_PREFIX } from '../contracts/trigger.ts'
-import { canonicalIdentity, IdentityInvalid } from '../domain/identity.ts'
+import { deletionAbove } from '../domain/approval.ts'
 import { caseKey, identityKey, key } from '../domain/keys.ts'
 import type { Actor, Identity } from '../domain/model.ts'
+import { modesFor, modesOf } from '../domain/modes.ts'
 import { allowsScope, policyOf } from '../domain/policy.ts'
-import { isProtected, namespaceOf } from '../domain/rights.ts'
+import { effectiveTime, PROTECTED, settledScope, waitsForApproval } from '../domain/request.ts'
 import { after, instant } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
+import type { NamePorts } from '../runtime/names.ts'
 import type { Clock } from '../runtime/ports.ts'
 import { ProblemError } from '../runtime/problem-error.ts'
+import type { NewCampaign } from '../store/campaigns.ts'
+import { campaignId } from '../store/campaigns.ts'
 import type { NewCase } from '../store/cases.ts'
 import { caseOf, caseOfEvent, noteOn, openCase } from '../store/cases.ts'
 import { identityOf } from '../store/identities.ts'
 import type { Table } from '../store/table.ts'
+import type { NamedRead } from './named.ts'
+import { keptOf, namedScopes } from './named.ts'
 
-export interface AcceptPorts {
+export interface AcceptPorts extends NamePorts {
   readonly table: Table
   readonly dispatch: Dispatch
   readonly clock: Clock
@@ -33,8 +39,6 @@ export interface Sender {
 
 /** A case that nobody moved for this long is looked after by the sweeper, in seconds. */
 const LOOK_AFTER_SECONDS = 60
-/** Before this, a time is a mistake. */
-const ABSURD = '2000-01-01T00:00:00.000Z'
 
 /**
  * Takes one verified, authenticated trigger: authorise, normalise, dedupe, open its case. The same event again gives
@@ -45,14 +49,15 @@ const ABSURD = '2000-01-01T00:00:00.000Z'
 export function acceptor(ports: AcceptPorts) {
   const { table, clock, settings, dispatch } = ports
 
-  return async function accept(trigger: Trigger, sender: Sender): Promise<TriggerReceipt> {
+  /** @param read what a credential's name was read as, where the caller did so already */
+  return async function accept(trigger: Trigger, sender: Sender, read?: NamedRead): Promise<TriggerReceipt> {
     const now = instant(clock.now())
     const type = typeOf(trigger)
     if (!sender.source.triggers.includes(type))
       throw new ProblemError('forbidden', `source ${sender.source.name} may not send ${type}`)
-    const scope = settle(trigger, sender.source)
-    if (!allowsScope(type, scope.kind === 'leases' ? 'credential' : scope.kind))
-      throw new ProblemError('body-invalid', `${type} cannot name a scope of kind ${scope.kind}`)
+    if (!allowsScope(type, trigger.data.scope.kind))
+      throw new ProblemError('body-invalid', `${type} cannot name a scope of kind ${trigger.data.scope.kind}`)
+    const scope = read?.scope ?? (await settle(trigger, sender.source, ports))
     const effectiveAt = timeOf(trigger, now)
     // The sender's own `source` attribute is a claim; the authenticated source makes the key its own.
     const eventId = `${trigger.source}|${trigger.id}`
@@ -64,9 +69,10 @@ export function acceptor(ports: AcceptPorts) {
     if (scope.kind === 'identity' && identity === undefined)
       throw new ProblemError('identity-unknown', 'no lease of this identity was ever registered')
 
+    const campaign = campaignOf(trigger, type, sender)
     const policy = policyOf(type, scope.kind)
-    const guarded = identity !== undefined && (identity.protected || isProtected(settings, identity.id))
-    const state = stateOf(policy.holdable && guarded, effectiveAt > now)
+    const modes = modesFor(settings.modes, type)
+    const state = stateOf(waitsForApproval(policy, modes, identity, settings), effectiveAt > now)
     const opened: NewCase = {
       id: caseKey(sender.source.name, event),
       event,
@@ -79,7 +85,10 @@ export function acceptor(ports: AcceptPorts) {
       requester: sender.principal,
       effectiveAt,
       state,
-      ...(state === 'held' ? { held: 'the identity is protected' } : {}),
+      modes,
+      ...(state === 'held' ? { held: PROTECTED } : {}),
+      ...(type === 'compromise' ? { deletionAbove: deletionAbove(settings.approvals) } : {}),
+      ...(campaign === undefined ? {} : { campaign }),
       ...(trigger.data.requestedBy === undefined ? {} : { requestedBy: trigger.data.requestedBy }),
     }
     const by: Actor = { who: sender.principal, why: trigger.data.reason, at: now }
@@ -100,21 +109,35 @@ export function acceptor(ports: AcceptPorts) {
       if (epoch !== identity.epoch) continue
       const running = await caseOf(table, id)
       if (running === undefined || running.type !== opened.type || running.sealed || running.scope.kind !== 'identity') continue
+      // The report's one approval must find all of its cases.
+      if (opened.campaign !== undefined && running.campaign !== opened.campaign.id) continue
+      // Under other rules it would do something else with the leases: then it is no equal trigger.
+      if (JSON.stringify(modesOf(running)) !== JSON.stringify(opened.modes)) continue
       if (await noteOn(table, running, opened, identity.epoch, by)) return id
     }
     return undefined
   }
 
   function timeOf(trigger: Trigger, now: string): string {
-    const { clockSkewSeconds, scheduleDays } = settings.limits
+    const { clockSkewSeconds } = settings.limits
     if (trigger.time !== undefined && Date.parse(trigger.time) > Date.parse(now) + clockSkewSeconds * 1000)
       throw new ProblemError('time-out-of-range', 'the event is from the future')
-    const wanted = trigger.data.effectiveAt === undefined ? now : instant(Date.parse(trigger.data.effectiveAt))
-    if (wanted < ABSURD) throw new ProblemError('time-out-of-range', `the effective time lies before ${ABSURD.slice(0, 4)}`)
-    if (wanted > after(now, scheduleDays * 86400))
-      throw new ProblemError('time-out-of-range', `the effective time lies more than ${scheduleDays} days ahead`)
-    return wanted > now ? wanted : now
+    const wanted = effectiveTime(trigger.data.effectiveAt, now, settings.limits)
+    if (!wanted.ok) throw new ProblemError('time-out-of-range', wanted.said)
+    return wanted.at
   }
+}
+
+/** The report that a compromise is a part of. */
+function campaignOf(trigger: Trigger, type: TriggerType, sender: Sender): NewCampaign | undefined {
+  const name = trigger.data.campaign
+  if (name === undefined) return undefined
+  if (type !== 'compromise')
+    throw new ProblemError('body-invalid', 'only compromises are parts of a campaign; the fuse groups all else', {
+      errors: [{ path: '/data/campaign', message: 'belongs to a compromise' }],
+    })
+  const source = sender.source.name
+  return { id: campaignId(source, name), of: 'report', source, name, requester: sender.principal }
 }
 
 const stateOf = (held: boolean, ahead: boolean): NewCase['state'] => (held ? 'held' : ahead ? 'scheduled' : 'opened')
@@ -124,24 +147,19 @@ function typeOf(trigger: Trigger): TriggerType {
 }
 
 /** The scope with canonical names, and with the namespace that belongs to the sender. */
-function settle(trigger: Trigger, source: Source): CaseScope {
+async function settle(trigger: Trigger, source: Source, ports: NamePorts): Promise<CaseScope> {
   const { scope } = trigger.data
-  switch (scope.kind) {
-    case 'identity':
-      try {
-        return { kind: 'identity', id: canonicalIdentity(scope.id) }
-      } catch (error) {
-        if (!(error instanceof IdentityInvalid)) throw error
-        throw new ProblemError('body-invalid', error.message, { errors: [{ path: '/data/scope/id', message: error.message }] })
-      }
-    case 'deployment':
-    case 'task': {
-      const namespace = namespaceOf(source.namespaces, scope.namespace)
-      if (namespace === undefined)
-        throw new ProblemError('scope-not-allowed', `source ${source.name} does not attest this namespace`)
-      return { kind: scope.kind, id: scope.id, namespace }
-    }
-    default:
-      return scope
+  if (scope.kind === 'credential-name') {
+    const kept = keptOf(trigger.data, trigger.id, trigger.source)
+    return (await namedScopes(ports)(scope, kept, '/data/scope/name')).scope
+  }
+  const settled = settledScope(scope, source.namespaces)
+  switch (settled.kind) {
+    case 'settled':
+      return settled.scope
+    case 'identity-invalid':
+      throw new ProblemError('body-invalid', settled.said, { errors: [{ path: '/data/scope/id', message: settled.said }] })
+    case 'namespace':
+      throw new ProblemError('scope-not-allowed', `source ${source.name} does not attest this namespace`)
   }
 }

@@ -12,6 +12,7 @@ import { SOURCE_HEADER, verifyWebhook } from '../runtime/webhook-signature.ts'
 import { quarantine } from '../store/quarantine.ts'
 import type { AcceptPorts, Sender } from './accept.ts'
 import { acceptor } from './accept.ts'
+import { REPORT_BYTES, reportRoute } from './report-route.ts'
 
 export interface IntakeHttpPorts extends AcceptPorts {
   readonly authenticate: Authenticate
@@ -23,7 +24,8 @@ const MEDIA_TYPES = ['application/cloudevents+json', 'application/json']
 /**
  * `POST /v1/events`: a CloudEvent in structured mode, from a sender who signs (Standard Webhooks) or who holds a token
  * with the right of a source; `POST /aws/v1/events` for AWS principals. First the sender is proven over the raw body,
- * then the body is read: what an unknown sender says is not even parsed.
+ * then the body is read: what an unknown sender says is not even parsed. `POST /v1/reports` takes leaked credentials the
+ * same way, from senders that may report a compromise.
  */
 export function intakeRoutes(ports: IntakeHttpPorts): Route[] {
   const { table, clock, settings } = ports
@@ -61,8 +63,9 @@ export function intakeRoutes(ports: IntakeHttpPorts): Route[] {
     await quarantine(
       table,
       {
-        id: key('quarantine', sender.source.name, Buffer.from(request.body).toString('base64')),
-        origin: 'POST /v1/events',
+        // A body may hold a pasted secret: whoever reads the table must not be able to try guesses against its hash.
+        id: key('quarantine', sender.source.name, (await ports.mac())(Buffer.from(request.body).toString('base64'))),
+        origin: `POST ${request.route}`,
         source: sender.source.name,
         reason: `${problem.code}: ${problem.detail ?? problem.title}`,
         notes: problem.errors ?? [],
@@ -89,8 +92,11 @@ export function intakeRoutes(ports: IntakeHttpPorts): Route[] {
     }
   }
 
+  const report = reportRoute(ports, { senderOf, keep })
   return [
     { method: 'POST', path: '/v1/events', handle: post },
     { method: 'POST', path: '/aws/v1/events', handle: post },
+    { method: 'POST', path: '/v1/reports', bodyBytes: REPORT_BYTES, handle: report },
+    { method: 'POST', path: '/aws/v1/reports', bodyBytes: REPORT_BYTES, handle: report },
   ]
 }

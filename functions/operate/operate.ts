@@ -1,28 +1,30 @@
 import * as z from 'zod/mini'
 import { AuditRecord } from '../contracts/audit.ts'
-import type { CaseView, Decision } from '../contracts/case.ts'
+import type { CaseView } from '../contracts/case.ts'
 import type { IdentityDeclaration, IdentityView } from '../contracts/identity.ts'
 import type { IssuerDeclaration, IssuerView } from '../contracts/issuer.ts'
 import type { LeaseView } from '../contracts/lease.ts'
 import type { Settings } from '../contracts/settings.ts'
 import { canonicalIdentity, IdentityInvalid } from '../domain/identity.ts'
 import { identityKey, parseLeaseId } from '../domain/keys.ts'
-import type { Actor, Case } from '../domain/model.ts'
+import type { Actor } from '../domain/model.ts'
 import { isProtected } from '../domain/rights.ts'
 import { subjectOfCase, subjectOfDay, subjectOfIdentity } from '../domain/segment.ts'
-import { after, instant, ttl } from '../domain/time.ts'
+import { instant } from '../domain/time.ts'
 import { viewOfCase, viewOfIdentity, viewOfIssuer, viewOfLease } from '../domain/views.ts'
 import type { Definition } from '../providers/contract.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import { issueNotes } from '../runtime/issues.ts'
 import type { Archive, Clock } from '../runtime/ports.ts'
 import { ProblemError } from '../runtime/problem-error.ts'
-import { cancelCase, caseOf, scheduleCase, startCase } from '../store/cases.ts'
+import { caseOf } from '../store/cases.ts'
 import { changeIdentity, declareIdentity, identityOf } from '../store/identities.ts'
 import { breakerOf, declareIssuer, issuerOf, issuers } from '../store/issuers.ts'
 import { as } from '../store/items.ts'
 import { LIST } from '../store/keys.ts'
 import type { IndexInput, Item, Table } from '../store/table.ts'
+import type { Operator } from './caller.ts'
+import { deciding } from './deciding.ts'
 
 export interface OperatePorts {
   readonly table: Table
@@ -34,19 +36,12 @@ export interface OperatePorts {
   readonly catalog: Readonly<Record<string, Definition>>
 }
 
-/** An operator, as proven. */
-export interface Operator {
-  readonly uri: string
-  readonly approve: boolean
-}
-
 export interface Listed<Entry> {
   readonly entries: Entry[]
   /** Opaque; absent at the end. */
   readonly next?: string
 }
 
-const LOOK_AFTER_SECONDS = 60
 const ROUNDS = 10
 /** Segments opened for one page of the audit trail. */
 const SEGMENTS = 25
@@ -163,49 +158,6 @@ export function operations(ports: OperatePorts) {
       page,
     )
 
-  /** Approving what is held; the requester cannot, and it takes the right to approve. */
-  async function approve(id: string, decision: Decision, operator: Operator): Promise<CaseView> {
-    if (!operator.approve) throw new ProblemError('forbidden', 'the caller may not approve')
-    const current = await held(id)
-    if (current.requester === operator.uri)
-      throw new ProblemError('requester-cannot-approve', 'whoever asked cannot approve: a second person must')
-    const at = now()
-    const decisions: Case['decisions'] = [
-      ...current.decisions,
-      { decision: 'approved', by: operator.uri, reason: decision.reason, at },
-    ]
-    const by: Actor = { who: operator.uri, why: decision.reason, case: id, trigger: current.type, at }
-    const ahead = current.effectiveAt > at
-    const done = ahead
-      ? await scheduleCase(table, current, decisions, by)
-      : await startCase(table, id, 'held', after(at, LOOK_AFTER_SECONDS), decisions, by)
-    if (!done) throw new ProblemError('case-state', 'the case is not held any more')
-    if (!ahead) await ports.dispatch.plan(current.lane, [{ v: 1, kind: 'plan', case: id }])
-    return getCase(id)
-  }
-
-  async function held(id: string): Promise<Case> {
-    const current = await caseOf(table, id)
-    if (current === undefined) throw new ProblemError('not-found', 'no such case')
-    if (current.state !== 'held') throw new ProblemError('case-state', `the case is ${current.state}, not held`)
-    return current
-  }
-
-  async function cancel(id: string, decision: Decision, operator: Operator): Promise<CaseView> {
-    const current = await caseOf(table, id)
-    if (current === undefined) throw new ProblemError('not-found', 'no such case')
-    const at = now()
-    const decisions: Case['decisions'] = [
-      ...current.decisions,
-      { decision: 'cancelled', by: operator.uri, reason: decision.reason, at },
-    ]
-    const by: Actor = { who: operator.uri, why: decision.reason, case: id, trigger: current.type, at }
-    const done = await cancelCase(table, id, decisions, ttl(after(at, settings.limits.retentionDays * 86400)), by)
-    if (!done)
-      throw new ProblemError('case-state', `the case is ${current.state}: only what is scheduled or held can be cancelled`)
-    return getCase(id)
-  }
-
   /** The audit trail of a case, an identity, a lease or a day, in the order of the archive; each record once. */
   async function audit(query: {
     case?: string | undefined
@@ -258,8 +210,7 @@ export function operations(ports: OperatePorts) {
     listParked,
     listOrphans,
     listQuarantine,
-    approve,
-    cancel,
+    ...deciding(ports),
     audit,
   }
 }

@@ -1,20 +1,23 @@
 import * as z from 'zod/mini'
-import { Decision } from '../contracts/case.ts'
+import { Approval, Decision } from '../contracts/case.ts'
 import { IdentityDeclaration } from '../contracts/identity.ts'
 import { IssuerDeclaration } from '../contracts/issuer.ts'
 import { IdentityUri, IssuerName, Key, LeaseId } from '../contracts/primitives.ts'
-import { operatorRight } from '../domain/rights.ts'
 import type { Authenticate } from '../runtime/authentication.ts'
-import type { Request, Response, Route } from '../runtime/http.ts'
+import type { Request, Route } from '../runtime/http.ts'
 import { readBody, readQuery, readValue } from '../runtime/http.ts'
-import { ProblemError } from '../runtime/problem-error.ts'
-import type { OperatePorts, Operator } from './operate.ts'
+import { aliasRoutes } from './aliases.ts'
+import { operatorCaller, Page } from './caller.ts'
+import { campaignRoutes } from './campaigns.ts'
+import { controlRoutes } from './control.ts'
+import { observedRoutes } from './observed.ts'
+import type { OperatePorts } from './operate.ts'
 import { operations } from './operate.ts'
+import { outageRoutes } from './outage.ts'
+import { reinstateRoutes } from './reinstate.ts'
+import { restoreRoutes } from './restore.ts'
+import { violationRoutes } from './violations.ts'
 
-const Page = z.object({
-  cursor: z.optional(z.string().check(z.maxLength(1000))),
-  limit: z._default(z.coerce.number().check(z.int(), z.minimum(1), z.maximum(200)), 50),
-})
 const AuditQuery = z.object({
   case: z.optional(Key),
   identity: z.optional(IdentityUri),
@@ -27,14 +30,7 @@ const AuditQuery = z.object({
 export function operateRoutes(ports: OperatePorts & { readonly authenticate: Authenticate }): Route[] {
   const operate = operations(ports)
 
-  const as =
-    (serve: (request: Request, operator: Operator) => Promise<unknown>) =>
-    async (request: Request): Promise<Response> => {
-      const caller = await ports.authenticate(request)
-      const right = operatorRight(ports.settings, caller)
-      if (right === undefined) throw new ProblemError('forbidden', 'the caller is no operator')
-      return { status: 200, body: await serve(request, { uri: caller.uri, approve: right.approve }) }
-    }
+  const as = operatorCaller(ports)
   const caseId = (request: Request) => readValue(request.params['id'], Key)
   const page = (request: Request) => readQuery(request, Page)
 
@@ -68,7 +64,17 @@ export function operateRoutes(ports: OperatePorts & { readonly authenticate: Aut
     {
       method: 'POST',
       path: '/v1/cases/{id}/approve',
-      handle: as((request, operator) => operate.approve(caseId(request), readBody(request, Decision), operator)),
+      handle: as((request, operator) => operate.approve(caseId(request), readBody(request, Approval), operator)),
+    },
+    {
+      method: 'POST',
+      path: '/v1/cases/{id}/reject',
+      handle: as((request, operator) => operate.reject(caseId(request), readBody(request, Approval), operator)),
+    },
+    {
+      method: 'POST',
+      path: '/v1/cases/{id}/hold',
+      handle: as((request, operator) => operate.hold(caseId(request), readBody(request, Decision), operator)),
     },
     {
       method: 'POST',
@@ -79,5 +85,13 @@ export function operateRoutes(ports: OperatePorts & { readonly authenticate: Aut
     { method: 'GET', path: '/v1/orphans', handle: as((request) => operate.listOrphans(page(request))) },
     { method: 'GET', path: '/v1/quarantine', handle: as((request) => operate.listQuarantine(page(request))) },
     { method: 'GET', path: '/v1/audit', handle: as((request) => operate.audit(readQuery(request, AuditQuery))) },
+    ...aliasRoutes(ports, as),
+    ...campaignRoutes(ports, as),
+    ...controlRoutes(ports, as),
+    ...reinstateRoutes(ports, as),
+    ...restoreRoutes(ports, as),
+    ...observedRoutes(ports, as),
+    ...outageRoutes(ports, as),
+    ...violationRoutes(ports, as),
   ]
 }

@@ -1,4 +1,5 @@
 import { PlanMessage } from '../contracts/message.ts'
+import { catalog } from '../providers/catalog.ts'
 import { sqsClient } from '../runtime/aws.ts'
 import { readEnvironment } from '../runtime/environment.ts'
 import { jsonLog } from '../runtime/log.ts'
@@ -11,12 +12,12 @@ import { planStage } from './stage.ts'
 const environment = readEnvironment(['tableName', 'queues', 'settings'])
 const log = jsonLog({ clock, function: 'plan' })
 const table = tableOf(environment)
-const { limits, protected: guarded } = environment.settings
+const { settings } = environment
 
 export const handler = sqsBatch({
   schema: PlanMessage,
-  handle: planStage({ table, dispatch: dispatchOf(environment, table), clock, log, limits, protected: guarded }),
-  onInvalid: quarantineOf(table, clock, limits.retentionDays),
+  handle: planStage({ table, dispatch: dispatchOf(environment, table), clock, log, settings, catalog }),
+  onInvalid: quarantineOf(table, clock, settings.limits.retentionDays),
   visibility: sqsVisibility(sqsClient()),
   log,
 })

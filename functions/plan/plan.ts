@@ -1,46 +1,30 @@
-import type { PlanMessage, WorkMessage } from '../contracts/message.ts'
+import type { PlanMessage } from '../contracts/message.ts'
 import type { ScopeRef } from '../contracts/scope.ts'
-import type { Settings } from '../contracts/settings.ts'
-import { caseKey, identityKey, key } from '../domain/keys.ts'
-import type { Actor, Case, Identity, Unit } from '../domain/model.ts'
+import { approvalLapsed, approvalStands } from '../domain/approval.ts'
+import { identityKey } from '../domain/keys.ts'
+import type { Actor, Case, Unit } from '../domain/model.ts'
+import { leastCautious, modesFor } from '../domain/modes.ts'
 import type { Policy } from '../domain/policy.ts'
 import { policyOf } from '../domain/policy.ts'
-import { isProtected } from '../domain/rights.ts'
 import { after, instant } from '../domain/time.ts'
-import type { Dispatch } from '../runtime/dispatch.ts'
-import type { Clock, Log } from '../runtime/ports.ts'
-import {
-  caseOf,
-  fencedUpTo,
-  holdCase,
-  listedUpTo,
-  markFenced,
-  openCase,
-  postponeCase,
-  sealCase,
-  startCase,
-} from '../store/cases.ts'
+import { isGuarded } from '../domain/treatment.ts'
+import { caseOf, fencedUpTo, holdCase, listedUpTo, markFenced, postponeCase, sealCase, startCase } from '../store/cases.ts'
 import { issuersOfExpiry, sealExpiry } from '../store/expiry.ts'
 import type { GroupKind } from '../store/identities.ts'
-import { fence, fenceGroup, fenceIdentity, identityOf, members, orphan, ownerGroup, workloadGroup } from '../store/identities.ts'
-import { issuerOf } from '../store/issuers.ts'
+import { fence, fenceGroup, identityOf, members, ownerGroup, workloadGroup } from '../store/identities.ts'
 import { fenceItem, scopeOfCredential, scopeOfDeployment, scopeOfTask, shardPartition, shardsOf } from '../store/keys.ts'
 import { markCutting } from '../store/leases.ts'
-import { claimLever, openLever } from '../store/levers.ts'
-import type { Table } from '../store/table.ts'
-import { listUnit, openUnit, setUnitAside, unitsOf } from '../store/units.ts'
+import { mayMark } from '../store/observed.ts'
+import { listUnit, openUnit, unitsOf } from '../store/units.ts'
+import { fuses } from './fuse.ts'
+import type { NamedPorts } from './named.ts'
+import { planNamed } from './named.ts'
+import type { ReachPorts } from './reach.ts'
+import { reacher } from './reach.ts'
 import type { ScanPorts } from './scan.ts'
 import { scanShard } from './scan.ts'
 
-export interface PlanPorts extends ScanPorts {
-  readonly table: Table
-  readonly dispatch: Dispatch
-  readonly clock: Clock
-  readonly log: Log
-  readonly limits: Settings['limits']
-  /** Patterns of identities whose lifecycle cases wait for an approval, beside those that say so themselves. */
-  readonly protected: Settings['protected']
-}
+export type PlanPorts = ScanPorts & ReachPorts & NamedPorts
 
 /** The sweeper looks after a case that nobody moved for this long, in seconds. */
 const LOOK_AFTER_SECONDS = 120
@@ -66,11 +50,12 @@ export function planner(ports: PlanPorts) {
   const { table, clock, dispatch } = ports
   const now = () => instant(clock.now())
   const at = (by: Actor): Actor => ({ ...by, at: now() })
-  const guarded = (identity: Identity): boolean => identity.protected || isProtected(ports, identity.id)
+  const reach = reacher(ports)
+  const fuse = fuses(ports)
 
   return async function plan(message: Extract<PlanMessage, { kind: 'plan' }>): Promise<void> {
     const current = await start(message.case)
-    if (current === undefined) return
+    if (current === undefined || (await fuse.holds(current))) return
     const policy = policyOf(current.type, current.scope.kind)
     const by: Actor = { who: 'plan', case: current.id, trigger: current.type, why: current.reason, at: now() }
     await postponeCase(table, current.id, after(by.at, LOOK_AFTER_SECONDS))
@@ -89,7 +74,12 @@ export function planner(ports: PlanPorts) {
         await planScope(current, scopeOfTask(current.scope.namespace, current.scope.id), by)
         break
       case 'credential':
+        await fuse.gateCredential(current, current.scope.fingerprint)
         await planScope(current, scopeOfCredential(current.scope.fingerprint), by)
+        break
+      case 'credential-name':
+        for (const { fingerprint } of current.scope.candidates) await fuse.gateCredential(current, fingerprint)
+        await planNamed(ports, current, current.scope, (unit) => listOnce(current, unit, by), by)
         break
       case 'leases':
         // Whoever opened it wrote its chunks; only a crash left it without its seals.
@@ -108,137 +98,57 @@ export function planner(ports: PlanPorts) {
     }
     if (current.state === 'scheduled') {
       if (current.effectiveAt > now()) return undefined
-      if (await heldAfterAll(current)) return undefined
+      const modes = modesFor(ports.settings.modes, current.type)
+      if (await heldAfterAll({ ...current, mode: leastCautious(modes) })) return undefined
       const by: Actor = { who: 'plan', case: id, trigger: current.type, why: 'its time has come', at: now() }
-      if (!(await startCase(table, id, 'scheduled', after(by.at, LOOK_AFTER_SECONDS), current.decisions, by))) return undefined
+      if (!(await startCase(table, current, after(by.at, LOOK_AFTER_SECONDS), current.decisions, modes, by))) return undefined
       return caseOf(table, id)
     }
+    if (current.state === 'held') await fuse.look(id)
     if (current.state === 'held' || current.state === 'cancelled' || current.state === 'closed' || current.sealed)
       return undefined
-    return current
+    // Somebody stopped it: what is fenced stays fenced, and the planner goes on where it was when he lets it.
+    return current.paused === undefined ? current : undefined
   }
 
   /** A scheduled case on an identity that came under protection meanwhile waits for an approval like any other. */
   async function heldAfterAll(current: Case): Promise<boolean> {
     const { scope } = current
-    if (scope.kind !== 'identity' || !policyOf(current.type, scope.kind).holdable) return false
-    if (current.decisions.some(({ decision }) => decision === 'approved')) return false
+    if (!policyOf(current.type, scope.kind).holdable || current.mode === 'observe') return false
+    if (approvalStands(current.decisions, 'case', now())) return false
+    if (approvalLapsed(current.decisions, 'case', now())) return holdAgain(current, 'its approval has run out')
+    if (scope.kind !== 'identity') return false
     const identity = await identityOf(table, identityKey(scope.id))
-    if (identity === undefined || !guarded(identity)) return false
-    const reason = 'the identity is protected since it was scheduled'
-    await holdCase(table, current.id, reason, { who: 'plan', case: current.id, trigger: current.type, why: reason, at: now() })
+    if (identity === undefined || !isGuarded(ports.settings, identity)) return false
+    return holdAgain(current, 'the identity is protected since it was scheduled')
+  }
+
+  /** Where somebody changed it meanwhile it is looked at with its next message. */
+  async function holdAgain(current: Case, why: string): Promise<true> {
+    const by: Actor = { who: 'plan', case: current.id, trigger: current.type, why, at: now() }
+    await holdCase(table, current, why, current.decisions, by)
     return true
-  }
-
-  /** Fences one identity through the epoch that its unit stored, then pulls its levers. */
-  async function fenceOne(
-    current: Case,
-    policy: Policy,
-    member: string,
-    group: { readonly kind: GroupKind; readonly id: string } | undefined,
-    by: Actor,
-  ): Promise<void> {
-    const known = await identityOf(table, member)
-    if (known === undefined) {
-      ports.log.warn('the identity of a case is gone', { case: current.id, identity: member })
-      return
-    }
-    const unit = await openUnit(table, current, `identity#${member}`, known, by)
-    if (unit.state !== 'opened' || unit.epoch === undefined) return
-    if (group !== undefined && (await setAside(current, policy, unit, known, group, by))) return
-    const fenced = await fenceIdentity(table, member, current.id, unit.epoch, group, at(by))
-    if (!fenced.fenced) {
-      await setUnitAside(table, current, unit, 'moved', by)
-      return
-    }
-    const fencedAt = fenced.identity.fences[current.id]?.at ?? by.at
-    await pullLevers(current, policy, fenced.identity, unit.epoch, fencedAt, by)
-  }
-
-  /** Members of a group that this case leaves alone: orphans that stay up, and protected ones that wait for an approval. */
-  async function setAside(
-    current: Case,
-    policy: Policy,
-    unit: Unit,
-    identity: Identity,
-    group: { readonly kind: GroupKind; readonly id: string },
-    by: Actor,
-  ): Promise<boolean> {
-    if (current.type === 'offboarding' && group.kind === 'owner' && identity.ownerLeaves === 'reassign') {
-      await orphan(table, identity, current.id, after(by.at, ports.limits.reassignDays * 86400), by)
-      await setUnitAside(table, current, unit, 'orphan', by)
-      return true
-    }
-    if (policy.holdable && guarded(identity) && current.decisions.every(({ decision }) => decision !== 'approved')) {
-      const eventId = `${current.eventId}/${identity.key}`
-      await openCase(
-        table,
-        {
-          id: caseKey(current.source, eventId),
-          event: key('event', current.source, eventId),
-          type: current.type,
-          lane: current.lane,
-          scope: { kind: 'identity', id: identity.id },
-          source: current.source,
-          eventId,
-          reason: current.reason,
-          requester: current.requester,
-          effectiveAt: current.effectiveAt,
-          state: 'held',
-          held: `the identity is protected; split off case ${current.id}`,
-          ...(current.requestedBy === undefined ? {} : { requestedBy: current.requestedBy }),
-        },
-        by.at,
-        by,
-      )
-      await setUnitAside(table, current, unit, 'split', by)
-      return true
-    }
-    return false
-  }
-
-  async function pullLevers(
-    current: Case,
-    policy: Policy,
-    identity: Identity,
-    epoch: number,
-    fencedAt: string,
-    by: Actor,
-  ): Promise<void> {
-    if (policy.levers === 'none') return
-    const messages: WorkMessage[] = []
-    for (const [issuer, known] of Object.entries(identity.issuers)) {
-      for (const [leverKey, lever] of Object.entries(known.levers)) {
-        // A lifecycle end must not hit what others hold: no lever with a shared credential behind it, none with a second identity on it.
-        if (policy.levers === 'own' && (known.shared || !(await claimLever(table, leverKey, current.id, by)))) continue
-        const configured = await issuerOf(table, issuer)
-        await openLever(
-          table,
-          current,
-          { identity, issuer, provider: configured?.provider ?? '', leverKey, lever, epoch, fencedAt },
-          after(by.at, LOOK_AFTER_SECONDS),
-          at(by),
-        )
-        messages.push({ v: 1, kind: 'contain', case: current.id, identity: identity.key, lever: leverKey, issuer })
-      }
-    }
-    await dispatch.work(current.lane, messages)
   }
 
   /** Every member is fenced and contained before the first one is listed: a long list must not leave its end open. */
   async function planGroup(current: Case, policy: Policy, kind: GroupKind, id: string, by: Actor): Promise<void> {
     if (current.fencedAt === undefined) {
       const group = kind === 'owner' ? ownerGroup(id) : workloadGroup(id)
-      await fenceGroup(table, group, current.id, by)
+      if (current.mode !== 'observe') await fenceGroup(table, group, current.id, by)
       let cursor = current.fencing
       do {
         const page = await members(table, group, cursor, MEMBERS)
-        await inParallel(page.identities, (member) => fenceOne(current, policy, member.key, { kind, id }, at(by)))
+        await inParallel(page.identities, (member) => reach(current, policy, member.key, { kind, id }, at(by)))
         cursor = page.next
         if (cursor !== undefined) await fencedUpTo(table, current.id, cursor)
       } while (cursor !== undefined)
-      await markFenced(table, current.id, at(by))
+      await fenced(current, by)
     }
+    await listUnits(current, by)
+  }
+
+  /** Lists every identity that was reached, from where a planner before us got to. */
+  async function listUnits(current: Case, by: Actor): Promise<void> {
     let listed = current.listed
     do {
       const page = await unitsOf(table, current.id, listed, MEMBERS)
@@ -249,10 +159,9 @@ export function planner(ports: PlanPorts) {
   }
 
   async function planIdentity(current: Case, policy: Policy, identity: string, by: Actor): Promise<void> {
-    await fenceOne(current, policy, identity, undefined, by)
-    await markFenced(table, current.id, at(by))
-    const { units } = await unitsOf(table, current.id, undefined, 1)
-    for (const unit of units) await listOnce(current, unit, by)
+    await reach(current, policy, identity, undefined, by)
+    await fenced(current, by)
+    await listUnits(current, by)
   }
 
   /** A planner before us may have listed it: its scans may not all have been started. */
@@ -263,10 +172,16 @@ export function planner(ports: PlanPorts) {
 
   async function planScope(current: Case, scope: ScopeRef, by: Actor): Promise<void> {
     const unit = await openUnit(table, current, scope, undefined, by)
-    await fence(table, fenceItem(scope), current.id, at(by))
-    if (current.scope.kind === 'credential') await markCutting(table, current.scope.fingerprint, by)
-    await markFenced(table, current.id, at(by))
+    if (current.mode !== 'observe') await fence(table, fenceItem(scope), current.id, at(by))
+    if (current.scope.kind === 'credential' && (await mayMark(table, current, current.scope.fingerprint)))
+      await markCutting(table, current.scope.fingerprint, by)
+    await fenced(current, by)
     await listOnce(current, unit, by)
+  }
+
+  /** A case that may only watch has nothing fenced, and does not say that it has. */
+  async function fenced(current: Case, by: Actor): Promise<void> {
+    if (current.mode !== 'observe') await markFenced(table, current.id, at(by))
   }
 
   /** Reads the first key of each shard, after the fence: what is empty now can only get late leases, which are amended. */

@@ -20,9 +20,36 @@ export interface Definition<Target = unknown, Secret = unknown, Lever = unknown,
   readonly settings: z.ZodMiniType<Settings>
   /**
    * The credential's name at its issuer, unique there for all time as far as the issuer allows; its hash is the
-   * credential's fingerprint, by which two leases are seen to share one credential. A secret may enter only hashed.
+   * credential's fingerprint, by which two leases are seen to share one credential. A secret may enter only through
+   * `mac`, the installation's keyed hash: whoever reads the table must not be able to try guesses.
    */
-  credential(target: Target, secret: Secret | undefined): string
+  credential(target: Target, secret: Secret | undefined, mac: Mac): string
+  /**
+   * The target names several credentials at the issuer (all sessions of one name), so ending one lease must not cut the
+   * others. Absent: every target names one.
+   */
+  namesMany?(target: Target): boolean
+  /**
+   * Why a cut of this credential is known to be in vain before it is tried (a token that resource servers check by
+   * themselves), and until when it lives; `undefined` where nothing speaks against it. Pure; `now` is RFC 3339.
+   */
+  uncuttable?(
+    target: Target,
+    settings: Settings,
+    now: string,
+  ): { readonly said: string; readonly livesUntil?: string } | undefined
+  /** Though the provider restores, this target's cut cannot be undone (a session that was ended). Absent: every target's can. */
+  forGood?(target: Target): boolean
+  /**
+   * Reads what a person may have in hand (an access-key id, a role's name, a connection string, a token) as a credential
+   * of this provider; `undefined` where it is none. Pure, and nothing of a secret leaves it but through `mac`.
+   */
+  recognise?(text: string, mac: Mac): Clue | undefined
+  /**
+   * Whether a clue's query says itself that it is of this issuer (the host of a connection string). Where it says so of
+   * one, the provider's other issuers are not meant: a namesake there is another credential.
+   */
+  meant?(query: Clue['query'], settings: Settings): boolean
   /** The lever's name at its issuer: two identities with one lever are each other's bystanders. */
   leverName?(lever: Lever): string
   readonly capabilities: {
@@ -38,6 +65,8 @@ export interface Definition<Target = unknown, Secret = unknown, Lever = unknown,
     readonly tidies: boolean
     /** A credential can be named before it is minted, so pending leases are possible. */
     readonly choosesName: boolean
+    /** The issuer can be asked for a credential that no lease names, by what `recognise` made of it. */
+    readonly locates: boolean
   }
   readonly limits: {
     /** Most leases in one `revoke`, `verify` or `tidy`; at most 100. */
@@ -55,6 +84,19 @@ export interface Definition<Target = unknown, Secret = unknown, Lever = unknown,
   readonly network: 'public' | 'vpc'
   /** IAM permissions of the worker beside those that every worker has. A wildcard needs a reason. */
   readonly permissions: readonly Permission[]
+}
+
+/** The installation's keyed hash (HMAC-SHA-256) as lower-case hexadecimal: of one text, the same for ever. */
+export type Mac = (text: string) => string
+
+/** A credential by what somebody has in hand. Holds no secret: it is stored, queued and shown. */
+export interface Clue {
+  /** The credential's name at its issuer, exactly as `credential` gives it at a registration. */
+  readonly credential: string
+  /** What people are shown: `access key AKIA...`, `role billing`. */
+  readonly shown: string
+  /** What `locate` asks the issuer with; plain JSON. */
+  readonly query: Readonly<Record<string, string>>
 }
 
 export interface Permission {
@@ -91,6 +133,30 @@ export type Liveness =
   | { readonly status: 'alive'; readonly said: string }
   | { readonly status: 'unknown'; readonly said: string }
 
+/** What came of an attempt to undo a cut. */
+export type Restored =
+  /** The very same credential works again, or did already because it was undone before. */
+  | { readonly status: 'restored'; readonly said: string }
+  /** It was deleted at its issuer: nothing can bring it back. */
+  | { readonly status: 'gone'; readonly said: string }
+  /** It was not cut by us, or is another incarnation: left as it is. */
+  | { readonly status: 'refused'; readonly said: string }
+  | { readonly status: 'retry'; readonly said: string; readonly afterSeconds?: number }
+
+/** What an issuer says when asked for a credential that no lease names. */
+export type Located<Target = unknown, Lever = unknown> =
+  | {
+      readonly status: 'found'
+      readonly said: string
+      readonly target: Target
+      readonly lever?: Lever
+      /** Whose it is, as a canonical URI, where the issuer knows such a name (an ARN). */
+      readonly identity?: string
+      readonly expiresAt?: string
+    }
+  | { readonly status: 'unknown'; readonly said: string }
+  | { readonly status: 'retry'; readonly said: string; readonly afterSeconds?: number }
+
 /** An answer about a lever. */
 export type LeverAnswer =
   | { readonly status: 'done'; readonly said: string }
@@ -121,9 +187,11 @@ export interface Provider<Target = unknown, Secret = unknown, Lever = unknown> {
   /** Delete what the cut left behind; only after the soak time. Owned objects are reassigned, never dropped. */
   tidy?(batch: readonly Subject<Target, Secret>[], warrant: Warrant): Promise<Answer[]>
   /** Undo `revoke` within the soak time. */
-  restore?(batch: readonly Subject<Target, Secret>[], warrant: Warrant): Promise<Answer[]>
+  restore?(batch: readonly Subject<Target, Secret>[], warrant: Warrant): Promise<Restored[]>
   /** Cut all that one identity holds here, in one call whatever their number, reversibly. */
   contain?(lever: Lever, warrant: Warrant): Promise<LeverAnswer>
+  /** Find a credential that no lease names, by a clue's `query`. */
+  locate?(query: Clue['query']): Promise<Located<Target, Lever>>
   /** Undo `contain`. */
   release?(lever: Lever, warrant: Warrant): Promise<LeverAnswer>
   /** Give connections back. */

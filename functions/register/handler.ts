@@ -1,17 +1,20 @@
 import { catalog } from '../providers/catalog.ts'
 import { authenticator } from '../runtime/authentication.ts'
-import { kmsClient } from '../runtime/aws.ts'
+import { kmsClient, secretsManagerClient } from '../runtime/aws.ts'
 import { readEnvironment } from '../runtime/environment.ts'
 import { httpHandler } from '../runtime/http.ts'
 import { keyService } from '../runtime/keys.ts'
 import { jsonLog } from '../runtime/log.ts'
+import { keyedHash } from '../runtime/mac.ts'
 import { sealer } from '../runtime/sealing.ts'
+import { secretStore } from '../runtime/secrets.ts'
 import { clock, dispatchOf, random, tableOf } from '../runtime/wiring.ts'
 import { registerRoutes } from './routes.ts'
 
-const environment = readEnvironment(['tableName', 'queues', 'sealing', 'settings'])
+const environment = readEnvironment(['tableName', 'queues', 'sealing', 'secrets', 'fingerprintKey', 'settings'])
 const { settings } = environment
 const table = tableOf(environment)
+const secrets = secretStore(environment.secrets, { clock, client: secretsManagerClient })
 
 export const handler = httpHandler(
   registerRoutes({
@@ -22,6 +25,7 @@ export const handler = httpHandler(
     seal: sealer({ keys: keyService(environment.sealing, { random, client: kmsClient }), clock, random }),
     settings,
     catalog,
+    mac: keyedHash({ secrets, table, clock, reference: environment.fingerprintKey }),
     authenticate: authenticator(settings.tokenIssuers, { clock }),
   }),
   { log: jsonLog({ clock, function: 'register' }), bodyBytes: settings.limits.bodyBytes },

@@ -2,6 +2,7 @@ import type { LeaseConfirmation, LeaseRenewal, LeaseView } from '../contracts/le
 import type { WorkMessage } from '../contracts/message.ts'
 import { caseKey, key } from '../domain/keys.ts'
 import type { Actor, Lease } from '../domain/model.ts'
+import { modesFor } from '../domain/modes.ts'
 import { policyOf } from '../domain/policy.ts'
 import { operatorRight, registrationRight } from '../domain/rights.ts'
 import { LONGEST_CALL_SECONDS } from '../domain/settle.ts'
@@ -13,6 +14,7 @@ import { openExpiry, sealExpiry } from '../store/expiry.ts'
 import { plain } from '../store/identities.ts'
 import { as } from '../store/items.ts'
 import { changeLive, identityShards, leaseOf, look } from '../store/leases.ts'
+import { renewalDiscipline } from './discipline.ts'
 import type { RegisterPorts } from './register.ts'
 import { parseHandle } from './register.ts'
 
@@ -106,7 +108,7 @@ export function holder(ports: RegisterPorts) {
   }
 
   /** Write, then look at the fences again (protocol 11): a fenced scope takes no renewal, its case cuts the lease. */
-  async function renew(id: string, body: LeaseRenewal, caller: Principal): Promise<LeaseView> {
+  async function renew(id: string, body: LeaseRenewal, caller: Principal, spooledAt?: string): Promise<LeaseView> {
     const lease = await held(id, caller, 'change')
     if (lease.state !== 'live') throw stateProblem(lease)
     const at = now()
@@ -120,6 +122,7 @@ export function holder(ports: RegisterPorts) {
       body.renewsUntil === undefined ? undefined : after(instant(Date.parse(body.renewsUntil)), LONGEST_CALL_SECONDS)
     if (unsettled !== undefined && unsettled > after(at, 3600))
       throw new ProblemError('time-out-of-range', 'a renewal at the issuer takes an hour at most')
+    const terms = await renewalDiscipline(ports, lease, { at: spooledAt ?? at, expiresAt, spooled: spooledAt !== undefined })
     const by: Actor = { who: caller.uri, why: 'renewal', at }
     const changed = await changeLive(
       table,
@@ -128,8 +131,12 @@ export function holder(ports: RegisterPorts) {
         set: [
           ['expiresAt', expiresAt],
           ['dueAt', expiresAt],
+          ['renewedAt', at],
+          ...Object.entries(terms),
           ...(unsettled === undefined ? [] : [['unsettledUntil', later(unsettled, lease.unsettledUntil ?? '')] as const]),
         ],
+        // It is overdue no more, and what an outage of ours cost its last term is paid.
+        remove: ['overdueSince', 'graceUntil', 'listPk', 'listAt'],
       },
       [['expiresAt', '=', lease.expiresAt]],
       by,
@@ -166,6 +173,7 @@ export function holder(ports: RegisterPorts) {
         reason,
         lane,
         requester: caller.uri,
+        modes: modesFor(settings.modes, 'expired'),
       },
       [lease],
       after(by.at, AGAIN_SECONDS),

@@ -9,7 +9,7 @@ import { isProtected, mayHold, namespaceOf, registrationRight } from '../domain/
 import { LONGEST_CALL_SECONDS } from '../domain/settle.ts'
 import { after, instant, ttl } from '../domain/time.ts'
 import { viewOfLease } from '../domain/views.ts'
-import type { Definition } from '../providers/contract.ts'
+import type { Definition, Mac } from '../providers/contract.ts'
 import type { Principal } from '../runtime/authentication.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import { issueNotes } from '../runtime/issues.ts'
@@ -18,12 +18,15 @@ import { ProblemError } from '../runtime/problem-error.ts'
 import type { Seal } from '../runtime/sealing.ts'
 import { amend } from '../store/amendments.ts'
 import { caseOf } from '../store/cases.ts'
+import { concerning } from '../store/concerning.ts'
 import { declareFenced, declareIdentity, growIssuers, identityOf, plain } from '../store/identities.ts'
 import { issuerOf } from '../store/issuers.ts'
 import type { NewLease } from '../store/leases.ts'
-import { acknowledge, leaseOf, look, recordLease, refuseIntent, writePointers } from '../store/leases.ts'
+import { acknowledge, leaseOf, look, recordLease, refuseIntent, reopenCredential, writePointers } from '../store/leases.ts'
 import { joinLever } from '../store/levers.ts'
 import type { Table } from '../store/table.ts'
+import { fenceChildren } from '../store/work.ts'
+import { disciplineOf } from './discipline.ts'
 
 export interface RegisterPorts {
   readonly table: Table
@@ -33,6 +36,8 @@ export interface RegisterPorts {
   readonly seal: Seal
   readonly settings: Settings
   readonly catalog: Readonly<Record<string, Definition>>
+  /** The installation's keyed hash. */
+  readonly mac: () => Promise<Mac>
 }
 
 /** The sweeper looks after an amendment whose message was lost, in seconds. */
@@ -54,7 +59,13 @@ export function registrar(ports: RegisterPorts) {
   const { table, clock, settings } = ports
   const now = () => instant(clock.now())
 
-  return async function register(request: LeaseRegistration, idempotencyKey: string, caller: Principal): Promise<Registered> {
+  /** @param spooledAt when the client took the credential, where it comes from a spool: its times are counted from then */
+  return async function register(
+    request: LeaseRegistration,
+    idempotencyKey: string,
+    caller: Principal,
+    spooledAt?: string,
+  ): Promise<Registered> {
     const by: Actor = { who: caller.uri, why: request.purpose, at: now() }
     const subject = identityFor(request, caller)
     const right = registrationRight(settings, caller, subject)
@@ -73,16 +84,37 @@ export function registrar(ports: RegisterPorts) {
     const deployment = workScope('deployment', request.deployment, right.namespaces)
 
     const id = leaseIdFor(identityKey(subject), issuer.name, caller.uri, idempotencyKey)
-    const credential = fingerprint(issuer.name, definition.credential(handle.target, handle.secret))
+    const credential = fingerprint(issuer.name, definition.credential(handle.target, handle.secret, await ports.mac()))
     // The secret enters as its credential's fingerprint alone: another token under the same key is another request.
     const digest = key('digest', JSON.stringify({ ...request, secret: undefined }), credential)
     const known = await leaseOf(table, id)
     if (known !== undefined) return finish(same(known, digest), known.state === 'live', by)
 
-    const times = timesOf(request, definition, by.at)
+    const times = timesOf(request, definition, spooledAt ?? by.at)
+    const terms = await disciplineOf(ports, {
+      request,
+      identity: subject,
+      identityKey: identityKey(subject),
+      provider: issuer.provider,
+      fingerprint: credential,
+      expiresAt: times.expiresAt,
+      task,
+      deployment,
+      at: spooledAt ?? by.at,
+      spooled: spooledAt !== undefined,
+    })
     const identity = await declared(subject, request, by)
     const parent = request.parent === undefined ? undefined : await parentOf(request.parent)
-    const sharing = request.sharing ?? (request.kind === 'dynamic' ? 'exclusive' : 'shared')
+    const ambiguous = definition.namesMany?.(handle.target) === true
+    if (ambiguous && request.sharing === 'exclusive')
+      throw new ProblemError(
+        'body-invalid',
+        'what the target names is shared by others at its issuer, so nobody holds it alone',
+        {
+          errors: [{ path: '/sharing', message: 'cannot be exclusive: name a target that only this credential has' }],
+        },
+      )
+    const sharing = ambiguous ? 'shared' : (request.sharing ?? (request.kind === 'dynamic' ? 'exclusive' : 'shared'))
     await noteIssuer(identity, issuer, definition, handle.lever, sharing === 'shared', by)
 
     const fresh: NewLease = {
@@ -108,6 +140,9 @@ export function registrar(ports: RegisterPorts) {
       registerBy: after(by.at, settings.limits.registrationSeconds),
       expiresAt: times.expiresAt,
       pending: request.registers === 'intent',
+      ...terms,
+      ...(spooledAt === undefined ? {} : { spooledAt }),
+      ...(ambiguous ? { ambiguous } : {}),
       ...(times.mintBy === undefined ? {} : { unsettledUntil: after(times.mintBy, LONGEST_CALL_SECONDS) }),
       ...(handle.secret === undefined
         ? {}
@@ -139,6 +174,11 @@ export function registrar(ports: RegisterPorts) {
       throw new ProblemError('credential-exclusive', 'another lease holds this credential exclusively')
     // What exists is recorded and cut by the case that fenced the credential, never merely refused (protocol 2).
     const { cases } = await look(table, fresh)
+    // A name that many have outlives the last of them: its cut is over, and it may be used anew.
+    if (cases.length === 0 && fresh.ambiguous === true && (await reopenCredential(table, fresh.fingerprint, by))) {
+      const again = await recordLease(table, fresh, false, by)
+      if (again.ok) return again.lease
+    }
     if (cases.length === 0 || fresh.registers === 'intent')
       throw new ProblemError('credential-being-cut', 'the credential is being cut; it takes no new grant', { cases })
     const unheld = await recordLease(table, { ...fresh, sharing: 'shared' }, true, by)
@@ -153,11 +193,14 @@ export function registrar(ports: RegisterPorts) {
     const seen = await look(table, lease)
     const parentGone = lease.parent !== undefined && seen.parent?.state !== 'live'
     // A parent that is being cut may not have fenced its children yet: the cases that claimed it are those that will.
-    const cases = [...new Set([...seen.cases, ...(parentGone ? Object.keys(seen.parent?.claims ?? {}) : [])])]
+    const ofParent = parentGone ? await concerning(table, lease, Object.keys(seen.parent?.claims ?? {})) : []
+    const cases = [...new Set([...seen.cases, ...ofParent])]
     // Without a case nobody but the sweeper ends what was recorded: it does, at the registration's deadline.
     if (cases.length === 0 && parentGone)
       throw new ProblemError('parent-unusable', 'the parent lease is not live', { lease: lease.id })
     if (cases.length === 0) {
+      // What is delegated from it at other issuers is no less covered for its being only watched here.
+      if (lease.delegable) for (const id of seen.watched) await fenceChildren(table, lease, id, { ...by, case: id })
       const live = await acknowledge(table, lease, by)
       if (live !== undefined) return { lease: viewOfLease(live), repeated }
       const current = await leaseOf(table, lease.id)
@@ -230,7 +273,9 @@ export function registrar(ports: RegisterPorts) {
     const joined = await declareIdentity(table, declaration, defaults, by)
     if (joined.ok) return joined.identity
     // Its owner or workload is fenced. A credential that exists is recorded under the same fence, and cut by its cases.
-    if (request.registers === 'credential') {
+    // So is an intent that those cases would only watch: they refuse it nothing.
+    const about = { issuer: request.issuer, environment: request.environment }
+    if (request.registers === 'credential' || (await concerning(table, about, joined.cases)).length === 0) {
       const fenced = await declareFenced(table, declaration, defaults, joined.cases, by)
       if (fenced !== undefined) return fenced
     }
@@ -294,7 +339,12 @@ export function registrar(ports: RegisterPorts) {
     if (ref === undefined) return undefined
     const namespace = namespaceOf(namespaces, ref.namespace)
     if (namespace === undefined) throw new ProblemError('scope-not-allowed', `the caller attests no such namespace of ${kind}s`)
-    return { key: kind === 'task' ? taskKey(namespace, ref.id) : deploymentKey(namespace, ref.id), namespace, id: ref.id }
+    return {
+      key: kind === 'task' ? taskKey(namespace, ref.id) : deploymentKey(namespace, ref.id),
+      namespace,
+      id: ref.id,
+      ...(ref.endsBy === undefined ? {} : { endsBy: instant(Date.parse(ref.endsBy)) }),
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 import * as z from 'zod/mini'
 import { IdempotencyKey, LeaseConfirmation, LeaseRegistration, LeaseRenewal } from '../contracts/lease.ts'
+import { Spool } from '../contracts/outage.ts'
 import { IdentityUri, LeaseId } from '../contracts/primitives.ts'
 import { canonicalIdentity, IdentityInvalid } from '../domain/identity.ts'
 import { identityKey } from '../domain/keys.ts'
@@ -10,6 +11,7 @@ import { ProblemError } from '../runtime/problem-error.ts'
 import { holder } from './holder.ts'
 import type { RegisterPorts } from './register.ts'
 import { registrar } from './register.ts'
+import { answerOf, spooler } from './spool.ts'
 
 const ListQuery = z.object({
   identity: z.optional(IdentityUri),
@@ -21,6 +23,7 @@ const ListQuery = z.object({
 export function registerRoutes(ports: RegisterPorts & { readonly authenticate: Authenticate }): Route[] {
   const register = registrar(ports)
   const leases = holder(ports)
+  const spool = spooler(ports, register, leases)
   const id = (request: Request) => readValue(request.params['id'], LeaseId)
 
   const post = async (request: Request): Promise<Response> => {
@@ -30,7 +33,7 @@ export function registerRoutes(ports: RegisterPorts & { readonly authenticate: A
       name: 'the header Idempotency-Key',
     })
     const { lease, repeated } = await register(readBody(request, LeaseRegistration), idempotencyKey, caller)
-    return { status: repeated ? 200 : 201, body: lease, headers: { location: `/v1/leases/${lease.id}` } }
+    return { status: repeated ? 200 : 201, body: await answerOf(ports, lease), headers: { location: `/v1/leases/${lease.id}` } }
   }
   const list = async (request: Request): Promise<Response> => {
     const caller = await ports.authenticate(request)
@@ -48,11 +51,16 @@ export function registerRoutes(ports: RegisterPorts & { readonly authenticate: A
   }
   const renew = async (request: Request): Promise<Response> => {
     const caller = await ports.authenticate(request)
-    return { status: 200, body: await leases.renew(id(request), readBody(request, LeaseRenewal), caller) }
+    return { status: 200, body: await answerOf(ports, await leases.renew(id(request), readBody(request, LeaseRenewal), caller)) }
   }
   const release = async (request: Request): Promise<Response> => {
     const given = await leases.release(id(request), await ports.authenticate(request))
     return { status: 202, body: given, headers: { location: `/v1/cases/${given.case}` } }
+  }
+
+  const takeSpool = async (request: Request): Promise<Response> => {
+    const caller = await ports.authenticate(request)
+    return { status: 200, body: await spool(readBody(request, Spool), caller) }
   }
 
   return ['', '/aws'].flatMap((prefix): Route[] => [
@@ -62,6 +70,7 @@ export function registerRoutes(ports: RegisterPorts & { readonly authenticate: A
     { method: 'POST', path: `${prefix}/v1/leases/{id}/confirm`, handle: confirm },
     { method: 'POST', path: `${prefix}/v1/leases/{id}/renew`, handle: renew },
     { method: 'POST', path: `${prefix}/v1/leases/{id}/release`, handle: release },
+    { method: 'POST', path: `${prefix}/v1/spool`, handle: takeSpool },
   ])
 }
 

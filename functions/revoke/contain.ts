@@ -1,17 +1,21 @@
 import * as z from 'zod/mini'
 import { backoffSeconds } from '../domain/backoff.ts'
 import type { Actor } from '../domain/model.ts'
+import { modeOfLease } from '../domain/modes.ts'
 import { after, instant, secondsUntil } from '../domain/time.ts'
 import type { ProviderModule, Warrant } from '../providers/contract.ts'
 import { IssuerError } from '../providers/contract.ts'
 import { caseOf } from '../store/cases.ts'
 import { identityOf } from '../store/identities.ts'
-import { endLever, leverOf, postponeLever } from '../store/levers.ts'
+import { issuerOf } from '../store/issuers.ts'
+import { endLever, holdersOfLever, isReleasing, leverOf, postponeLever } from '../store/levers.ts'
 import type { issuerConnections } from './issuer.ts'
 import type { Again, WorkPorts } from './ports.ts'
 
 /** A lever that will not move is shown in the case; the leases behind it are cut one by one all the same. */
 const TRIES = 10
+/** A lever that a restoration is pushing back is pulled again after this, in seconds. */
+const RELEASE_SECONDS = 30
 
 /**
  * Pulls one identity's lever at one issuer: one call, however many leases hang on it. The lever follows what the
@@ -43,7 +47,12 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
       await endLever(table, lever, 'done', 'the identity was reinstated before', by)
       return undefined
     }
-    const reached = await issuers.reach(issuerName, by)
+    const configured = await issuerOf(table, issuerName)
+    if (modeOfLease(current, { issuer: issuerName, environment: identity.environment }, configured) === 'observe') {
+      await endLever(table, lever, 'failed', 'mode observe: no lever is pulled', by)
+      return undefined
+    }
+    const reached = await issuers.reach(issuerName, by, current)
     if (reached.kind === 'unknown') {
       await endLever(table, lever, 'failed', reached.said, by)
       return undefined
@@ -60,6 +69,9 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
       const answer = await provider.contain(parsed.data, warrant)
       await issuers.served(issuerName)
       const doneBy = { ...by, at: instant(clock.now()) }
+      // A restoration was pushing it back at the same time, and its call may have landed after ours: pulled once more then.
+      if (answer.status === 'done' && isReleasing(await holdersOfLever(table, leverKey), doneBy.at))
+        return later(RELEASE_SECONDS, 'pulled while a restoration was pushing it back', false)
       if (answer.status === 'done') await endLever(table, lever, 'done', answer.said, doneBy)
       else if (answer.status === 'unsupported' || lever.attempts + 1 >= TRIES)
         await endLever(table, lever, 'failed', answer.said, doneBy)

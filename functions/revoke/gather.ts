@@ -1,14 +1,21 @@
 import type { WorkMessage } from '../contracts/message.ts'
+import type { Outcome } from '../contracts/outcome.ts'
 import type { Lane } from '../contracts/primitives.ts'
+import type { ScopeRef } from '../contracts/scope.ts'
+import type { Settings } from '../contracts/settings.ts'
+import { askerFor } from '../domain/asker.ts'
 import type { Asker } from '../domain/decide.ts'
-import { decide } from '../domain/decide.ts'
+import { decide, SHARES_ITS_NAME } from '../domain/decide.ts'
 import type { Actor, Case, Chunk, Credential, Lease } from '../domain/model.ts'
+import { begun } from '../domain/modes.ts'
 import { policyOf } from '../domain/policy.ts'
-import { after, ttl as ttlOf } from '../domain/time.ts'
+import { after, later, ttl as ttlOf } from '../domain/time.ts'
+import { isExempt } from '../domain/treatment.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
+import type { Log } from '../runtime/ports.ts'
 import { amend } from '../store/amendments.ts'
 import { caseOf } from '../store/cases.ts'
-import { belongsTo, scopeOfCredential, unitName } from '../store/keys.ts'
+import { belongsTo, scopeOfChildren, scopeOfCredential, unitName } from '../store/keys.ts'
 import {
   claimOperations,
   copyOutcome,
@@ -19,12 +26,18 @@ import {
   markCutting,
   releaseOperations,
 } from '../store/leases.ts'
+import { graceOf } from '../store/outage.ts'
 import type { Table, Write } from '../store/table.ts'
 import { expand, fenceChildren, progressNameOf, writeGroups } from '../store/work.ts'
+import type { Watch } from './observe.ts'
+import { observation } from './observe.ts'
 
 export interface GatherPorts {
   readonly table: Table
   readonly dispatch: Dispatch
+  readonly log: Log
+  readonly exempt?: Settings['exempt']
+  readonly outage?: Settings['outage']
 }
 
 /** A lease that this unit cuts now, as it stands in the table. */
@@ -38,6 +51,8 @@ export interface Gathered {
   readonly taken: Taken[]
   /** Leases that another, at least as urgent case is at. */
   readonly waiting: number
+  /** Leases that may be cut, where only the others were asked for. */
+  readonly left: number
 }
 
 /** Work that the sweeper looks after if its message is lost. */
@@ -49,19 +64,12 @@ export interface Retention {
   readonly retentionDays: number
 }
 
-export const askerOf = (current: Case, chunk: Chunk, now: string, expirySeen?: string): Asker => ({
-  case: current.id,
-  type: current.type,
-  lane: current.lane,
-  openedAt: current.openedAt,
-  unit: unitName(chunk),
-  amends: chunk.kind === 'amendment',
-  shared: policyOf(current.type, current.scope.kind).shared,
-  now,
-  ...(chunk.epoch === undefined ? {} : { epoch: chunk.epoch }),
-  ...(expirySeen === undefined ? {} : { expirySeen }),
-  ...(current.cause === 'registration-deadline' && chunk.because === 'scan' ? { unfinished: true } : {}),
-})
+export const askerOf = (current: Case, chunk: Chunk, now: string, expirySeen?: string): Asker =>
+  askerFor(
+    current,
+    { unit: unitName(chunk), amends: chunk.kind === 'amendment', because: chunk.because, epoch: chunk.epoch, now },
+    expirySeen,
+  )
 
 /**
  * Decides about each lease, carries the decision out by a write conditional on what was read, and reads again where
@@ -69,6 +77,7 @@ export const askerOf = (current: Case, chunk: Chunk, now: string, expirySeen?: s
  * before the lease is cut.
  *
  * @param intends an attempt follows at once: the claim is its intent
+ * @param watching what may only be watched; with `only`, nothing else is done, without it, nothing is done about these
  */
 export async function gather(
   ports: GatherPorts,
@@ -78,13 +87,19 @@ export async function gather(
   intends: boolean,
   limits: Retention,
   by: Actor,
+  watching?: { readonly watch: Watch; readonly only: boolean },
 ): Promise<Gathered> {
   const { table } = ports
   const seen = new Map(ids.map(({ id, expirySeen }) => [id, expirySeen]))
   const taken: Taken[] = []
   let waiting = 0
+  let left = 0
   let open = ids.map(({ id }) => id)
   const ttl = ttlOf(after(by.at, limits.retentionDays * 86400))
+
+  // An expiry counts when the lease is claimed: an outage of ours that was found since may have given it time back.
+  const endsByTime = current.cause === 'expiry' || current.cause === 'registration-deadline'
+  const grace = endsByTime && chunk.because === 'scan' ? await graceOf(table, ports.outage, by.at) : undefined
 
   for (let round = 0; open.length > 0; round += 1) {
     if (round === ROUNDS) {
@@ -114,9 +129,37 @@ export async function gather(
           continue
         }
       }
-      const credential = credentials.get(lease.fingerprint)
-      const decision = decide(lease, askerOf(current, chunk, by.at, seen.get(id)), credential)
+      const restraint = await watching?.watch.restraintOn(lease)
+      const credential = await heldWithout(credentials.get(lease.fingerprint), lease, current, restraint && watching?.watch)
+      const until = lease.acknowledged ? grace?.expiry(lease) : grace?.deadline(lease.registerBy)
+      const asks = askerOf(current, chunk, by.at, seen.get(id))
+      const decision = decide(lease, until === undefined ? asks : { ...asks, notBefore: until }, credential)
       const asker = { case: current.id, lane: current.lane, unit: unitName(chunk) }
+      if ((decision.do === 'claim' || decision.do === 'release') && isExempt(ports, lease.identity)) {
+        ports.log.error('a lease of an exempt identity is not cut', { case: current.id, lease: lease.id })
+        groups.push({ lease, writes: [copyOutcome(lease, asker, exemptOutcome(lease, by.at), by)] })
+        continue
+      }
+      if (watching !== undefined && watching.only !== (restraint !== undefined)) {
+        if (watching.only && decision.do !== 'skip' && decision.do !== 'count') left += 1
+        continue
+      }
+      if (watching !== undefined && restraint !== undefined && !begun(lease, decision, current.id)) {
+        // What was never acknowledged, and whose registration this case does not refuse, came after it; not so its children.
+        if (decision.do === 'amend' && restraint.mode === 'observe') {
+          if (lease.delegable) await childrenOf(ports, lease, current, by)
+          continue
+        }
+        const noted = observation(lease, decision, current, asker, credential, restraint, watching.watch, by)
+        if (noted !== undefined) {
+          await join(ports, current, chunk, [{ lease, unanswered: false }], by)
+          groups.push({ lease, writes: [noted] })
+          // The next holder in this very batch is decided about as if this one had been given back.
+          const place = credentials.get(lease.fingerprint)
+          if (place !== undefined) credentials.set(lease.fingerprint, { ...place, holders: place.holders - 1 })
+          continue
+        }
+      }
       switch (decision.do) {
         case 'skip':
         case 'count':
@@ -130,14 +173,14 @@ export async function gather(
         case 'release':
           if (credential === undefined) again.push(id)
           else {
-            const outcome = {
-              outcome: 'released' as const,
-              at: by.at,
-              evidence: { said: `${credential.holders - 1} others hold the credential` },
-            }
+            const outcome = releaseOutcome(decision.livesUntil, credential.holders - 1, by.at)
             // What was delegated from a grant ends with it, whoever else holds the credential.
             await join(ports, current, chunk, [{ lease, unanswered: false }], by)
-            groups.push({ lease, writes: releaseOperations(lease, credential, asker, outcome, ttl, by) })
+            const keptUntil =
+              decision.livesUntil === undefined
+                ? ttl
+                : ttlOf(after(later(by.at, decision.livesUntil), limits.retentionDays * 86400))
+            groups.push({ lease, writes: releaseOperations(lease, credential, asker, outcome, keptUntil, by) })
             credentials.set(lease.fingerprint, { ...credential, holders: credential.holders - 1 })
           }
           break
@@ -175,8 +218,32 @@ export async function gather(
     open = again
   }
   await join(ports, current, chunk, taken, by)
-  return { taken, waiting }
+  return { taken, waiting, left }
 }
+
+const releaseOutcome = (livesUntil: string | undefined, others: number, at: string): Outcome =>
+  livesUntil === undefined
+    ? { outcome: 'released', at, evidence: { said: `${others} others hold the credential` } }
+    : { outcome: 'unsupported', at, evidence: { said: `${SHARES_ITS_NAME} (${others} others)` }, livesUntil }
+
+/** A shared credential as it would be if what was only watched so far had been given back. */
+async function heldWithout(
+  credential: Credential | undefined,
+  lease: Lease,
+  current: Case,
+  watch: Watch | undefined,
+): Promise<Credential | undefined> {
+  const releases = policyOf(current.type, current.scope.kind).shared === 'release'
+  if (credential === undefined || watch === undefined || !releases || credential.holders <= 1) return credential
+  return { ...credential, holders: credential.holders - (await watch.watchedHolders(lease)) }
+}
+
+const exemptOutcome = (lease: Lease, at: string): Outcome => ({
+  outcome: 'unsupported',
+  at,
+  evidence: { said: 'its identity is exempt: no case touches it' },
+  livesUntil: lease.expiresAt,
+})
 
 async function claim(
   ports: GatherPorts,
@@ -210,7 +277,13 @@ async function claim(
 const cutsOthers = (current: Case, lease: Lease): boolean =>
   lease.sharing === 'shared' &&
   policyOf(current.type, current.scope.kind).shared === 'cut' &&
-  !(current.scope.kind === 'credential' && current.scope.fingerprint === lease.fingerprint)
+  !namesCredential(current.scope, lease.fingerprint)
+
+/** The case's own scope lists the holders of this credential. */
+const namesCredential = (scope: Case['scope'], fingerprint: string): boolean =>
+  scope.kind === 'credential'
+    ? scope.fingerprint === fingerprint
+    : scope.kind === 'credential-name' && scope.candidates.some((candidate) => candidate.fingerprint === fingerprint)
 
 /** Descendants and bystanders join the case, counted in this unit's progress, before their parent is cut. */
 async function join(ports: GatherPorts, current: Case, chunk: Chunk, taken: readonly Taken[], by: Actor): Promise<void> {
@@ -218,7 +291,7 @@ async function join(ports: GatherPorts, current: Case, chunk: Chunk, taken: read
   for (const { lease } of taken) {
     const joined = []
     if (lease.delegable)
-      joined.push(await expand(ports.table, chunk, await fenceChildren(ports.table, lease, current.id, by), 'child', dueAt, by))
+      joined.push(await expand(ports.table, chunk, await childrenOf(ports, lease, current, by), 'child', dueAt, by))
     if (cutsOthers(current, lease) && chunk.because !== 'bystander')
       joined.push(await expand(ports.table, chunk, scopeOfCredential(lease.fingerprint), 'bystander', dueAt, by))
     const messages = joined.flatMap(({ chunks, amendments }): WorkMessage[] => [
@@ -235,6 +308,10 @@ async function join(ports: GatherPorts, current: Case, chunk: Chunk, taken: read
     await ports.dispatch.work(current.lane, messages)
   }
 }
+
+/** The scope of what was delegated from a lease, fenced by every case that may do more than watch. */
+const childrenOf = async (ports: GatherPorts, lease: Lease, current: Case, by: Actor): Promise<ScopeRef> =>
+  current.mode === 'observe' ? scopeOfChildren(lease.id) : fenceChildren(ports.table, lease, current.id, by)
 
 async function handOver(
   ports: GatherPorts,

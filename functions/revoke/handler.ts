@@ -30,6 +30,8 @@ export function revokeHandler(module: ProviderModule) {
       secrets: secretStore(environment.secrets, { clock, client: secretsManagerClient }),
       open: opener({ keys, clock }),
       limits,
+      ...(environment.settings.exempt === undefined ? {} : { exempt: environment.settings.exempt }),
+      ...(environment.settings.outage === undefined ? {} : { outage: environment.settings.outage }),
       environment: variables(),
     }),
     onInvalid: quarantineOf(table, clock, limits.retentionDays),

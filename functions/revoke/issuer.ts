@@ -1,12 +1,14 @@
 import * as z from 'zod/mini'
 import { backoffSeconds } from '../domain/backoff.ts'
-import type { Actor, Issuer, Lease } from '../domain/model.ts'
-import { instant } from '../domain/time.ts'
+import type { Actor, Case, Issuer, Lease } from '../domain/model.ts'
+import { after, instant } from '../domain/time.ts'
 import type { Answer, Liveness, Provider, ProviderModule, Subject } from '../providers/contract.ts'
 import { IssuerError, IssuerRefused } from '../providers/contract.ts'
 import type { Clock, Log, Randomness, Secrets } from '../runtime/ports.ts'
 import type { Open } from '../runtime/sealing.ts'
 import { Sealed } from '../runtime/sealing.ts'
+import { caseOf } from '../store/cases.ts'
+import { controlOf, whyStopped } from '../store/control.ts'
 import { breakerOf, closeBreaker, issuerOf, openBreaker } from '../store/issuers.ts'
 import type { Table } from '../store/table.ts'
 
@@ -31,6 +33,13 @@ export type Reached =
 /** A refused admin credential is mended by a person: asked again after ten minutes, or at once when the issuer is declared anew. */
 const REFUSED_SECONDS = 600
 const UNAVAILABLE_SECONDS = 60
+/** What a person stopped is looked at again this often, in seconds. */
+const STOPPED_SECONDS = 60
+
+/** A person stopped all calls, or those of this case: nothing failed, and no breaker opens. */
+class Stopped extends IssuerError {
+  readonly code = 'issuer-unavailable'
+}
 
 /**
  * The connections of one provider's worker: opened once per issuer and configuration, guarded by the issuer's breaker.
@@ -92,8 +101,34 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
     )
   }
 
+  const now = () => instant(clock.now())
+
+  /** Why nothing may be called now: the kill switch, a restored table, or a case that somebody paused. */
+  async function stopped(caseId: string | undefined): Promise<string | undefined> {
+    const [control, current] = await Promise.all([controlOf(table), caseId === undefined ? undefined : caseOf(table, caseId)])
+    const why = whyStopped(control)
+    if (why !== undefined || current?.paused === undefined) return why
+    return `the case is held by ${current.paused.by} since ${current.paused.at}: ${current.paused.reason}`
+  }
+
+  /** The provider with a look before each of its calls, so that what is stopped stops between two pages of one chunk as well. */
+  function guarded(provider: Provider, caseId: string | undefined): Provider {
+    return new Proxy(provider, {
+      get(target, name) {
+        const method: unknown = Reflect.get(target, name)
+        if (typeof method !== 'function' || name === 'close') return method
+        return async (...parameters: unknown[]) => {
+          const why = await stopped(caseId)
+          if (why !== undefined) throw new Stopped(why)
+          return Reflect.apply(method, target, parameters)
+        }
+      },
+    })
+  }
+
   /** Opens the breaker after the issuer failed as a whole. */
   async function failed(name: string, error: IssuerError, by: Actor): Promise<{ until: string; said: string }> {
+    if (error instanceof Stopped) return { until: after(now(), STOPPED_SECONDS), said: error.message }
     await drop(name)
     const failures = ((await breakerOf(table, name))?.failures ?? 0) + 1
     const seconds =
@@ -107,7 +142,15 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
   }
 
   return {
-    async reach(name: string, by: Actor): Promise<Reached> {
+    /**
+     * The one way to an issuer.
+     *
+     * @param current the case in whose name it is called: it calls nobody while it is paused. Without one only the
+     *   kill switch and a restored table stand in the way, so that a cut of a paused case can be undone.
+     */
+    async reach(name: string, by: Actor, current?: Pick<Case, 'id'>): Promise<Reached> {
+      const why = await stopped(current?.id)
+      if (why !== undefined) return { kind: 'not-now', until: after(now(), STOPPED_SECONDS), said: why }
       const issuer = await issuerOf(table, name)
       if (issuer === undefined) return { kind: 'unknown', said: `issuer ${name} is not configured` }
       if (issuer.provider !== definition.name)
@@ -117,7 +160,7 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
         return { kind: 'not-now', until: breaker.openUntil, said: breaker.reason }
       try {
         const provider = await connect(issuer)
-        return { kind: 'connected', issuer, provider }
+        return { kind: 'connected', issuer, provider: guarded(provider, current?.id) }
       } catch (error) {
         if (!(error instanceof IssuerError)) throw error
         return { kind: 'not-now', ...(await failed(name, error, by)) }
@@ -133,7 +176,7 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
 }
 
 /** Evidence takes 1024 characters, ours around the issuer's words included. */
-const LONGEST_SAID = 900
+export const LONGEST_SAID = 900
 
 /** A lease whose handle cannot be used: what is wrong is said without a value. */
 export interface Unusable {

@@ -1,103 +1,124 @@
+import { deletionAllowed } from '../domain/approval.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
-import type { Actor, Case, Chunk } from '../domain/model.ts'
-import { after, secondsUntil, ttl } from '../domain/time.ts'
-import type { ProviderModule, Warrant } from '../providers/contract.ts'
-import { IssuerError } from '../providers/contract.ts'
+import type { Actor, Case, Chunk, Issuer, Lease } from '../domain/model.ts'
+import { mayDelete } from '../domain/modes.ts'
+import { after, later, ttl } from '../domain/time.ts'
+import type { Answer, Provider, ProviderModule, Warrant } from '../providers/contract.ts'
+import { campaignOf } from '../store/campaigns.ts'
 import { unitName } from '../store/keys.ts'
 import { leasesOf } from '../store/leases.ts'
-import { covered, finishTidy, postponeChunk } from '../store/work.ts'
-import type { issuerConnections, Reached } from './issuer.ts'
+import { leaveBehind, markDeleted, markDeletion } from '../store/watch.ts'
+import { covered, writeGroups } from '../store/work.ts'
 import { eachAnswered, subjectsOf, unclear } from './issuer.ts'
-import type { Again, WorkPorts } from './ports.ts'
+import type { WorkPorts } from './ports.ts'
 
-/** After this many tries a person is shown what is left; the access is cut all the same. */
+/** After so many tries a person is shown what is left; it is tried again each day, and the access is cut all the same. */
 const TRIES = 8
+const DAY_SECONDS = 86400
+/** An approval that is not there yet is looked for again after this, in seconds. */
+const APPROVAL_SECONDS = 3600
+
+/** What came of a deletion: when it is due again, if it is, and what there is to say. */
+export interface Tidied {
+  readonly tidyAt: string | undefined
+  readonly said: string
+  readonly spends: boolean
+}
 
 /**
- * Deletes what the cuts of a chunk left behind, after the soak time. The access is cut already, so nothing here can
- * change an outcome: what cannot be deleted is shown.
+ * Deletes what the cuts of a chunk left behind, once the soak time is over, the case may enforce all, and no approval
+ * is missing. Each lease is marked before the issuer is called, so a restoration and a deletion never cross. The access
+ * is cut already, so nothing here can change an outcome: what cannot be deleted is shown.
+ *
+ * @param connected absent: no worker can serve the issuer, for the reason in `said`
  */
 export async function tidy(
-  { module, ports, issuers }: { module: ProviderModule; ports: WorkPorts; issuers: ReturnType<typeof issuerConnections> },
+  { module, ports }: { readonly module: ProviderModule; readonly ports: WorkPorts },
   chunk: Chunk,
   current: Case,
-  reached: Reached,
+  connected: { readonly issuer: Issuer; readonly provider: Provider } | { readonly said: string },
+  warrant: Warrant,
   by: Actor,
-): Promise<Again> {
+): Promise<Tidied> {
   const { table, limits } = ports
-  const keep = ttl(after(by.at, limits.retentionDays * 86400))
-  const due = chunk.tidyAt ?? by.at
-  if (due > by.at) return secondsUntil(due, by.at)
-  const later = async (seconds: number, said: string, spends: boolean): Promise<Again> => {
-    await postponeChunk(table, chunk, { step: 'tidy', applied: {}, dueAt: after(by.at, seconds), spends, said }, by)
-    return seconds
-  }
-  if (reached.kind === 'unknown') {
-    await finishTidy(table, chunk, reached.said, true, keep, by)
-    return undefined
-  }
-  if (reached.kind === 'not-now') return later(Math.max(1, secondsUntil(reached.until, by.at)), reached.said, false)
-  const { provider } = reached
-  const call = provider.tidy?.bind(provider)
-  if (call === undefined) {
-    await finishTidy(table, chunk, 'nothing to delete', false, keep, by)
-    return undefined
-  }
-  const warrant: Warrant = {
-    case: current.id,
-    lane: current.lane,
-    epoch: chunk.epoch ?? 0,
-    fencedAt: current.fencedAt ?? current.openedAt,
-  }
+  const campaign = current.campaign === undefined ? undefined : await campaignOf(table, current.campaign)
+  const verdict = deletionAllowed(current, campaign, by.at, chunk.soakEnds ?? by.at)
+  if (verdict === 'refused')
+    return { tidyAt: undefined, said: 'its deletion was refused: it stays, and stays cut', spends: false }
+  if (verdict === 'waits')
+    return { tidyAt: after(by.at, APPROVAL_SECONDS), said: 'its deletion waits for an approval', spends: false }
+  const issuer = 'issuer' in connected ? connected.issuer : undefined
+  const call = 'provider' in connected ? connected.provider.tidy?.bind(connected.provider) : undefined
+  if (call === undefined && issuer !== undefined) return { tidyAt: undefined, said: 'nothing to delete', spends: false }
+  const keep = (lease: Lease) => ttl(after(later(lease.expiresAt, by.at), limits.retentionDays * DAY_SECONDS))
+  let deleted = 0
+  let kept = 0
   const left: string[] = []
   let retry: { said: string; seconds: number } | undefined
-  let deleted = 0
-  try {
-    for await (const ids of covered(table, chunk, module.definition.limits.batch)) {
-      const leases = [
-        ...(
-          await leasesOf(
-            table,
-            ids.map(({ id }) => id),
-          )
-        ).values(),
-      ].filter(
-        // Only what this very case cut: what another case copied is that one's to delete.
-        (lease) =>
-          lease.claims[current.id] === unitName(chunk) && lease.ended?.case === current.id && lease.ended.outcome === 'revoked',
-      )
-      const { subjects } = await subjectsOf(module, leases, ports.open)
-      if (subjects.length === 0) continue
-      const answers = await eachAnswered(
-        subjects.map(({ subject }) => subject),
-        (batch) => call(batch, warrant),
-        unclear,
-      )
-      for (const answer of answers) {
-        if (answer.status === 'revoked' || answer.status === 'absent') deleted += 1
-        else if (answer.status === 'retry') retry = { said: answer.said, seconds: answer.afterSeconds ?? 0 }
-        else left.push(answer.said)
-      }
-    }
-  } catch (error) {
-    if (!(error instanceof IssuerError)) throw error
-    const { until, said } = await issuers.failed(chunk.issuer, error, by)
-    return later(Math.max(1, secondsUntil(until, by.at)), said, false)
-  }
-  if (retry !== undefined && chunk.attempts + 1 < TRIES)
-    return later(
-      backoffSeconds(chunk.attempts + 1, ports.random.fraction(), limits.backoffSeconds, retry.seconds),
-      retry.said,
-      true,
+  for await (const ids of covered(table, chunk, module.definition.limits.batch)) {
+    const found = await leasesOf(
+      table,
+      ids.map(({ id }) => id),
     )
-  if (retry !== undefined) left.push(retry.said)
-  await finishTidy(
-    table,
-    chunk,
-    left.length === 0 ? `${deleted} deleted` : `${deleted} deleted; ${left.length} left: ${left[0]}`,
-    left.length > 0,
-    keep,
-    by,
-  )
-  return undefined
+    // Only what this very case cut: what another case copied is that one's to delete.
+    const ours = [...found.values()].filter(
+      (lease) =>
+        lease.claims[current.id] === unitName(chunk) &&
+        lease.ended?.case === current.id &&
+        lease.ended.outcome === 'revoked' &&
+        lease.deletion?.done !== true,
+    )
+    const due = ours.filter((lease) => lease.state === 'ended' && mayDelete(current, lease, issuer))
+    // Somebody is giving it back, or the mode forbids it now: it is looked at again.
+    kept += ours.length - due.length
+    const unmarked = due.filter(({ deletion }) => deletion === undefined)
+    if (call === undefined) {
+      for (const lease of due)
+        left.push(await leave(lease, 'said' in connected ? connected.said : '', lease.deletion !== undefined))
+      continue
+    }
+    const marked = await writeGroups(
+      table,
+      unmarked.map((lease) => markDeletion(lease, by)),
+    )
+    // What was given back, or is being given back, is not deleted.
+    const going = [
+      ...due.filter(({ deletion }) => deletion !== undefined),
+      ...unmarked.filter((_, index) => marked[index] === true),
+    ]
+    kept += due.length - going.length
+    const { subjects, unusable } = await subjectsOf(module, going, ports.open)
+    for (const { lease, said } of unusable) left.push(await leave(lease, said, false))
+    if (subjects.length === 0) continue
+    const answers: Answer[] = await eachAnswered(
+      subjects.map(({ subject }) => subject),
+      (batch) => call(batch, warrant),
+      unclear,
+    )
+    for (const [index, { lease }] of subjects.entries()) {
+      const answer = answers[index]
+      if (answer === undefined) continue
+      if (answer.status === 'revoked' || answer.status === 'absent') {
+        await table.write(markDeleted(lease, keep(lease), by))
+        deleted += 1
+      } else if (answer.status === 'retry' && chunk.attempts + 1 < TRIES)
+        retry = { said: answer.said, seconds: answer.afterSeconds ?? 0 }
+      else left.push(await leave(lease, answer.said, answer.status === 'retry' && answer.effect === 'unknown'))
+    }
+  }
+  if (retry !== undefined) {
+    const seconds = backoffSeconds(chunk.attempts + 1, ports.random.fraction(), limits.backoffSeconds, retry.seconds)
+    return { tidyAt: after(by.at, seconds), said: retry.said, spends: true }
+  }
+  return {
+    tidyAt: left.length + kept > 0 ? after(by.at, DAY_SECONDS) : undefined,
+    said: left.length === 0 ? `${deleted} deleted` : `${deleted} deleted; ${left.length} left: ${left[0]}`,
+    spends: false,
+  }
+
+  async function leave(lease: Lease, said: string, keepsMark: boolean): Promise<string> {
+    const [shown, ...more] = leaveBehind(lease, said, keepsMark, by)
+    if (shown !== undefined) await (more.length === 0 ? table.write(shown) : table.transact([shown, ...more]))
+    return said
+  }
 }

@@ -1,24 +1,29 @@
 import type { WorkMessage } from '../contracts/message.ts'
-import type { Outcome, OutcomeCounts } from '../contracts/outcome.ts'
+import type { Outcome } from '../contracts/outcome.ts'
 import { noOutcomes } from '../contracts/outcome.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
 import type { Actor, Case, Chunk, Issuer, Lease } from '../domain/model.ts'
 import { parked, prove, settle } from '../domain/settle.ts'
-import { after, instant, secondsUntil, ttl } from '../domain/time.ts'
+import { after, instant, later, secondsUntil, ttl } from '../domain/time.ts'
 import type { Answer, Liveness, Provider, ProviderModule, Warrant } from '../providers/contract.ts'
 import { IssuerError } from '../providers/contract.ts'
 import { caseOf } from '../store/cases.ts'
+import { issuerOf } from '../store/issuers.ts'
 import { unitName } from '../store/keys.ts'
 import { answered, credentialsOf, finish, leasesOf, noteCut } from '../store/leases.ts'
+import { observationsOf } from '../store/observed.ts'
 import type { Write } from '../store/table.ts'
+import { noteSoak } from '../store/watch.ts'
 import type { ChunkState } from '../store/work.ts'
 import { amendmentOf, chunkOf, covered, finishChunk, postponeChunk, writeGroups } from '../store/work.ts'
 import type { Taken } from './gather.ts'
 import { gather } from './gather.ts'
 import type { Reached } from './issuer.ts'
 import { eachAnswered, issuerConnections, subjectsOf, unclear, unknowable } from './issuer.ts'
+import type { Watch } from './observe.ts'
+import { watchOver } from './observe.ts'
 import type { Again, WorkPorts } from './ports.ts'
-import { tidy } from './tidy.ts'
+import { afterwardsOf, watchChunk } from './watch.ts'
 
 /** A lease that another case is at is asked after this often, in seconds; it spends no attempt. */
 const WAIT_SECONDS = 5
@@ -26,6 +31,7 @@ const PAGE = 100
 /** Visibility serves waits below a minute; longer ones stand in the table (protocol 14). */
 export const SHORT_WAIT_SECONDS = 60
 
+type UnitMessage = Extract<WorkMessage, { kind: 'chunk' | 'amend' }>
 type Applied = Chunk['applied']
 
 /** What became of the leases of a chunk in one attempt. */
@@ -55,8 +61,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
   /** The same actor, now: an attempt may take seconds, and the trail tells when each thing was true. */
   const at = (by: Actor): Actor => ({ ...by, at: now() })
 
-  async function load(message: WorkMessage): Promise<{ chunk: Chunk; current: Case } | undefined> {
-    if (message.kind === 'contain') return undefined
+  async function load(message: UnitMessage): Promise<{ chunk: Chunk; current: Case } | undefined> {
     const chunk =
       message.kind === 'chunk'
         ? await chunkOf(table, message.case, message.progress, message.chunk)
@@ -66,7 +71,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     return current === undefined ? undefined : { chunk, current }
   }
 
-  async function work(message: WorkMessage): Promise<Again> {
+  async function work(message: UnitMessage): Promise<Again> {
     const loaded = await load(message)
     if (loaded === undefined) {
       ports.log.info('nothing left to do', { case: message.case, kind: message.kind, issuer: message.issuer })
@@ -80,12 +85,47 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       why: current.reason,
       at: now(),
     }
-    const reached = await issuers.reach(chunk.issuer, by)
-    if (chunk.step === 'tidy') return tidy({ module, ports, issuers }, chunk, current, reached, by)
-    if (reached.kind === 'unknown') return park(chunk, current, reached.said, by)
+    const watch =
+      chunk.step === 'watch'
+        ? undefined
+        : watchOver(table, current, chunk.issuer, await issuerOf(table, chunk.issuer), definition, by.at)
+    // An issuer that is down, or not configured, holds up nothing that may only be watched.
+    const watched = watch === undefined ? undefined : await watchOnly(chunk, current, watch, by)
+    if (watched !== undefined) return watched.again
+    const reached = await issuers.reach(chunk.issuer, by, current)
+    if (chunk.step === 'watch') return watchChunk({ module, ports, issuers }, chunk, current, reached, by)
+    if (reached.kind === 'unknown') return park(chunk, current, reached.said, by, watch)
     // Its first visit claims the leases and finds their descendants even where the issuer does not answer: they may hang on issuers that do.
     if (reached.kind === 'not-now' && chunk.said !== undefined) return notNow(chunk, reached, by)
-    return attempt(chunk, current, reached, by)
+    return attempt(chunk, current, reached, by, watch)
+  }
+
+  /**
+   * Notes what may only be watched, before the issuer is asked for anything. What this very case had begun to cut before
+   * the mode forbade it is parked: whether it lives is not known, so it is shown and tried again.
+   *
+   * @returns `undefined` where there is more to do than to watch
+   */
+  async function watchOnly(chunk: Chunk, current: Case, watch: Watch, by: Actor): Promise<{ again: Again } | undefined> {
+    let left = 0
+    let waiting = 0
+    const said = 'the mode of its issuer or environment forbids to go on with what was begun'
+    for await (const ids of covered(table, chunk, PAGE)) {
+      const gathered = await gather(ports, current, chunk, ids, false, limits, by, { watch, only: true })
+      left += gathered.left
+      waiting += gathered.waiting
+      const results = await writeGroups(
+        table,
+        gathered.taken.map(({ lease }) => [
+          finish(lease, current.id, parked(lease, said, by.at), 0, after(by.at, limits.parkedRetrySeconds), by),
+        ]),
+      )
+      waiting += results.filter((result) => !result).length
+    }
+    if (left > 0) return undefined
+    if (waiting === 0) return { again: await end(chunk, current, undefined, by) }
+    const state = { applied: { ...chunk.applied }, open: 0, waiting, hint: 0, spent: false, next: undefined, said: 'watched' }
+    return { again: await postpone(chunk, state, by) }
   }
 
   async function notNow(
@@ -99,7 +139,13 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     return secondsUntil(dueAt, by.at)
   }
 
-  async function attempt(found: Chunk, current: Case, reached: Exclude<Reached, { kind: 'unknown' }>, by: Actor): Promise<Again> {
+  async function attempt(
+    found: Chunk,
+    current: Case,
+    reached: Exclude<Reached, { kind: 'unknown' }>,
+    by: Actor,
+    watch: Watch | undefined,
+  ): Promise<Again> {
     let chunk = found
     const round: Round = { applied: { ...chunk.applied }, open: 0, waiting: 0, hint: 0, spent: false, next: undefined, said: '' }
     const lastAttempt = chunk.attempts + 1 >= limits.attempts
@@ -111,15 +157,8 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
           chunk = await keep(chunk, round, by)
           kept = Object.keys(round.applied).length
         }
-        const { taken, waiting } = await gather(
-          { table, dispatch: ports.dispatch },
-          current,
-          chunk,
-          ids,
-          reached.kind === 'connected',
-          limits,
-          by,
-        )
+        const intends = reached.kind === 'connected'
+        const { taken, waiting } = await gather(ports, current, chunk, ids, intends, limits, by, cutting(watch))
         round.waiting += waiting
         if (reached.kind === 'connected')
           await cut(chunk, current, reached.provider, reached.issuer, taken, lastAttempt, round, by)
@@ -183,7 +222,8 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     const final = (lease: Lease, outcome: Outcome) => {
       delete applied[lease.id]
       if (outcome.outcome === 'revoked' && lease.sharing === 'shared') shared.push(lease)
-      const livesOn = outcome.livesUntil !== undefined && outcome.livesUntil > by.at ? outcome.livesUntil : by.at
+      // What was cut is watched until it would have expired by itself.
+      const livesOn = later(outcome.livesUntil ?? (outcome.outcome === 'revoked' ? lease.expiresAt : ''), by.at)
       const keepUntil = after(livesOn, limits.retentionDays * 86400 + issuer.soakSeconds)
       writes.push({
         lease,
@@ -310,6 +350,8 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
   async function end(chunk: Chunk, current: Case, issuer: Issuer | undefined, by: Actor): Promise<Again> {
     const counts = noOutcomes()
     let others = 0
+    const watched: Lease[] = []
+    const cut: Lease[] = []
     for await (const ids of covered(table, chunk, PAGE)) {
       for (const lease of (
         await leasesOf(
@@ -322,6 +364,8 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
         // Claimed, and not final after all: somebody else's write came in between.
         if (outcome === undefined) others += 1
         else counts[outcome.outcome] += 1
+        if (outcome?.observed !== undefined) watched.push(lease)
+        if (lease.ended?.case === current.id && lease.ended.outcome === 'revoked') cut.push(lease)
       }
     }
     if (others > 0)
@@ -338,28 +382,27 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
         },
         by,
       )
+    const afterwards = afterwardsOf(definition, cut, issuer?.soakSeconds, limits.retentionDays, by.at)
+    if (afterwards?.tidyAt !== undefined && (current.restorableUntil ?? '~') > afterwards.tidyAt)
+      await noteSoak(table, current.id, afterwards.tidyAt)
     await finishChunk(
       table,
       chunk,
       counts,
       {},
-      tidyAt(counts, issuer, by),
+      afterwards,
       ttl(after(by.at, (limits.retentionDays + 366) * 86400)),
       at(by),
+      observationsOf(current.id, watched),
     )
     return undefined
   }
 
-  function tidyAt(counts: OutcomeCounts, issuer: Issuer | undefined, by: Actor): string | undefined {
-    if (!definition.capabilities.tidies || issuer === undefined || counts.revoked === 0) return undefined
-    return after(by.at, issuer.soakSeconds)
-  }
-
   /** No worker can serve this issuer: its leases are parked with the reason, and tried again when it is configured. */
-  async function park(chunk: Chunk, current: Case, said: string, by: Actor): Promise<Again> {
+  async function park(chunk: Chunk, current: Case, said: string, by: Actor, watch: Watch | undefined): Promise<Again> {
     let waiting = 0
     for await (const ids of covered(table, chunk, PAGE)) {
-      const gathered = await gather({ table, dispatch: ports.dispatch }, current, chunk, ids, false, limits, by)
+      const gathered = await gather(ports, current, chunk, ids, false, limits, by, cutting(watch))
       waiting += gathered.waiting
       const results = await writeGroups(
         table,
@@ -375,5 +418,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
 
   return { work, issuers }
 }
+
+const cutting = (watch: Watch | undefined) => (watch === undefined ? undefined : { watch, only: false })
 
 const stepOf = (applied: Applied): Chunk['step'] => (Object.keys(applied).length > 0 ? 'verify' : 'revoke')

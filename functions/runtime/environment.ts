@@ -27,6 +27,8 @@ export interface Environment {
   readonly secrets: SecretSource
   /** `SEALING`: `kms:<key arn>` or `file:/path`. */
   readonly sealing: SealingSource
+  /** `FINGERPRINT_KEY`: reference to the key of the installation's keyed hash, among the secrets. */
+  readonly fingerprintKey: string
   /** The content of `SETTINGS_FILE`, a path relative to the bundle's folder. */
   readonly settings: Settings
 }
@@ -102,6 +104,7 @@ export function readEnvironment<const Name extends keyof Environment>(
         ? { kind: 'kms', key: text.slice('kms:'.length) }
         : { kind: 'file', path: text.slice('file:'.length) }
     },
+    fingerprintKey: () => read('FINGERPRINT_KEY', ResourceName),
     settings: () => {
       const settings = read('SETTINGS_FILE', Settings, (file) => JSON.parse(readFileSync(resolve(directory, file), 'utf8')))
       if (settings !== undefined) problems.push(...deadPatterns(settings).map((fault) => `SETTINGS_FILE${fault}`))
@@ -131,6 +134,11 @@ function deadPatterns(settings: Settings): string[] {
         ? grant.identities.map((pattern, inner) => [`/grants/${place}/identities/${inner}`, pattern] as const)
         : []),
     ]),
+    ...(settings.discipline?.classes ?? []).flatMap(({ match }, place) =>
+      (match.identities ?? []).map(
+        (pattern, inner) => [`/discipline/classes/${place}/match/identities/${inner}`, pattern] as const,
+      ),
+    ),
   ]
   return patterns.flatMap(([path, pattern]) => {
     const fault = patternFault(pattern)

@@ -58,6 +58,8 @@ export interface Route {
   /** `/v1/leases/{id}/renew` */
   readonly path: string
   readonly handle: (request: Request) => Promise<Response>
+  /** Largest body in bytes, where it is another one than the function's. */
+  readonly bodyBytes?: number
 }
 
 /** What is left of a function's time when a request is given up with a problem document, in milliseconds. */
@@ -87,7 +89,8 @@ export function httpHandler(
     routes: routes.map((route) => ({
       method: route.method,
       path: route.path,
-      handler: async (event: HttpEvent) => resultOf(await route.handle(requestOf(event, route.path, options.bodyBytes)), event),
+      handler: async (event: HttpEvent) =>
+        resultOf(await route.handle(requestOf(event, route.path, route.bodyBytes ?? options.bodyBytes)), event),
     })),
     notFoundResponse: () => {
       throw new ProblemError('not-found', 'there is no such route')
@@ -175,7 +178,7 @@ function problemResult(problem: ProblemError, event: HttpEvent): HttpResult {
     status: problem.status,
     code: problem.code,
     ...(detail === undefined ? {} : { detail }),
-    ...(problem.errors === undefined ? {} : { errors: problem.errors.map(({ path, message }) => ({ path, message })) }),
+    ...(problem.errors === undefined ? {} : { errors: problem.errors.map((error) => ({ ...error })) }),
     ...(problem.cases === undefined ? {} : { cases: [...problem.cases] }),
     ...(problem.lease === undefined ? {} : { lease: problem.lease }),
   }

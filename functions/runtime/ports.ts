@@ -42,6 +42,16 @@ export interface Archive {
   get(key: string): Promise<string | undefined>
 }
 
+/**
+ * A number that only grows, kept apart from the table, so that a table brought back from a backup is seen to be behind
+ * it. `version` is what a write is conditional on; `undefined` where there is no mark.
+ */
+export interface GenerationMark {
+  read(): Promise<{ readonly generation: number; readonly version: string } | undefined>
+  /** `false`: somebody else wrote in between. */
+  write(generation: number, over: string | undefined): Promise<boolean>
+}
+
 /** Secrets by reference; a reference may stand in configuration, a value never does. */
 export interface Secrets {
   get(reference: string): Promise<string>

@@ -14,6 +14,7 @@ const STATUS: Readonly<Record<ProblemCode, number>> = {
   'identity-unknown': 422,
   'issuer-unknown': 422,
   'provider-unknown': 422,
+  'credential-unrecognised': 422,
   'scope-not-allowed': 403,
   'time-out-of-range': 422,
   fenced: 409,
@@ -26,8 +27,11 @@ const STATUS: Readonly<Record<ProblemCode, number>> = {
   // draft-ietf-httpapi-idempotency-key-header section 2.7: a key that comes again with another payload.
   'idempotency-conflict': 422,
   'owner-mismatch': 409,
+  discipline: 422,
   'case-state': 409,
+  'campaign-state': 409,
   'requester-cannot-approve': 403,
+  'restore-refused': 409,
   throttled: 429,
   internal: 500,
 }
@@ -44,6 +48,7 @@ const TITLE: Readonly<Record<ProblemCode, string>> = {
   'identity-unknown': 'The identity is not known',
   'issuer-unknown': 'The issuer is not known',
   'provider-unknown': 'The provider is not known',
+  'credential-unrecognised': 'Nobody reads this as a credential',
   'scope-not-allowed': 'The caller may not name this scope',
   'time-out-of-range': 'The time is out of range',
   fenced: 'The scope is fenced',
@@ -55,8 +60,11 @@ const TITLE: Readonly<Record<ProblemCode, string>> = {
   'lease-state': 'The lease is not in a state that allows this',
   'idempotency-conflict': 'The idempotency key was used for another request',
   'owner-mismatch': 'The owner is not the one that is known',
+  discipline: 'The lease breaks the discipline',
   'case-state': 'The case is not in a state that allows this',
+  'campaign-state': 'The campaign is not in a state that allows this',
   'requester-cannot-approve': 'Who asked cannot approve',
+  'restore-refused': 'The cut is not undone',
   throttled: 'Too much at once',
   internal: 'Something failed on our side',
 }
@@ -65,7 +73,7 @@ export interface ProblemExtras {
   /** Another status than the code's own. */
   readonly status?: number
   /** Where the body is wrong: JSON pointers (RFC 6901) and reasons, never values. */
-  readonly errors?: readonly { readonly path: string; readonly message: string }[]
+  readonly errors?: readonly { readonly path: string; readonly message: string; readonly rule?: string }[]
   /** The cases that fenced the scope. */
   readonly cases?: readonly string[]
   /** The lease that was recorded all the same. */

@@ -1,12 +1,16 @@
 import type { CaseState } from '../contracts/case.ts'
+import type { Modes } from '../contracts/mode.ts'
 import { noOutcomes } from '../contracts/outcome.ts'
 import type { CaseType, Lane } from '../contracts/primitives.ts'
 import type { CaseScope } from '../contracts/scope.ts'
 import type { Actor, Case, Identity } from '../domain/model.ts'
+import { leastCautious } from '../domain/modes.ts'
+import type { NewCampaign } from './campaigns.ts'
+import { ensureCampaign, markHeldCase, memberOf, unmarkHeldCase } from './campaigns.ts'
 import { actor, plain } from './identities.ts'
 import { read } from './items.ts'
 import { caseItem, DUE, eventItem, identityItem, LIST } from './keys.ts'
-import type { Check, Item, Table, Write } from './table.ts'
+import type { Check, Condition, Item, Table, Write } from './table.ts'
 
 export interface NewCase {
   readonly id: string
@@ -22,8 +26,16 @@ export interface NewCase {
   readonly requester: string
   readonly effectiveAt: string
   readonly state: 'scheduled' | 'held' | 'opened'
+  /** The rules that stand now, as `modesFor` gives them: the case keeps them whatever is configured later. */
+  readonly modes: Modes
   readonly held?: string
   readonly cause?: Case['cause']
+  /** The report that it is a part of: what it cuts is deleted with the report's approval alone. */
+  readonly campaign?: NewCampaign
+  /** Nothing of what it cuts is deleted before somebody approves. */
+  readonly deletion?: 'waits'
+  /** The same where it cuts more leases than this. */
+  readonly deletionAbove?: number
 }
 
 export const caseOf = (table: Table, id: string): Promise<Case | undefined> => read(table, 'case', caseItem(id))
@@ -34,8 +46,9 @@ const caseOfNew = (opened: NewCase, dueAt: string, by: Actor): Item => ({
   id: opened.id,
   type: opened.type,
   lane: opened.lane,
-  mode: 'enforce',
-  scope: opened.scope,
+  mode: leastCautious(opened.modes),
+  modes: plain(opened.modes),
+  scope: plain(opened.scope),
   state: opened.state,
   source: opened.source,
   eventId: opened.eventId,
@@ -47,6 +60,9 @@ const caseOfNew = (opened: NewCase, dueAt: string, by: Actor): Item => ({
   sealed: false,
   held: opened.held === undefined ? undefined : { reason: opened.held, since: by.at },
   decisions: [],
+  campaign: opened.campaign?.id,
+  deletion: opened.campaign === undefined ? opened.deletion : 'waits',
+  deletionAbove: opened.deletionAbove,
   identities: 0,
   orphans: 0,
   bystanders: 0,
@@ -57,6 +73,7 @@ const caseOfNew = (opened: NewCase, dueAt: string, by: Actor): Item => ({
   amendCounts: noOutcomes(),
   noted: 0,
   cause: opened.cause,
+  ...(opened.scope.kind === 'credential-name' ? { asks: { expected: 0, done: 0 }, asked: {} } : {}),
   listPk: LIST.case,
   listAt: by.at,
   ...(opened.state === 'held' ? {} : { duePk: DUE.case, dueAt }),
@@ -94,7 +111,16 @@ export async function openCase(
   by: Actor,
   also: readonly (Write | Check)[] = [],
 ): Promise<boolean> {
-  const done = await table.transact([eventOf(opened, by), { put: caseOfNew(opened, dueAt, by), if: [['pk', 'absent']] }, ...also])
+  const { campaign } = opened
+  if (campaign !== undefined) await ensureCampaign(table, campaign, by)
+  const waits = opened.state === 'held' || opened.deletion === 'waits'
+  const done = await table.transact([
+    eventOf(opened, by),
+    { put: caseOfNew(opened, dueAt, by), if: [['pk', 'absent']] },
+    ...(campaign === undefined ? [] : [memberOf(campaign.id, opened.id, by)]),
+    ...(waits && campaign === undefined ? [markHeldCase(opened.id, by)] : []),
+    ...also,
+  ])
   return done.ok
 }
 
@@ -117,88 +143,186 @@ export async function noteOn(table: Table, running: Case, opened: NewCase, epoch
 
 export const RUNNING: readonly CaseState[] = ['opened', 'fenced', 'contained', 'revoking', 'verifying']
 
-/** Starts a scheduled case whose time has come, or a held one that is approved; `false` where it is in another state now. */
+/** Something of it may still be done: a person may stop it. */
+export const isRunning = ({ state }: Pick<Case, 'state'>): boolean => state === 'resurrected' || RUNNING.includes(state)
+
+/**
+ * Starts a scheduled case whose time has come, or a held one that is approved; `false` where it was decided about
+ * meanwhile. From here on it keeps the modes that stand now: it may have waited for weeks under others.
+ */
 export async function startCase(
   table: Table,
-  id: string,
-  from: 'scheduled' | 'held',
+  current: Case,
   dueAt: string,
   decision: Case['decisions'],
+  modes: Modes,
   by: Actor,
 ): Promise<boolean> {
-  const done = await table.write({
-    update: caseItem(id),
+  const started: Write = {
+    update: caseItem(current.id),
     set: [
       ['state', 'opened'],
+      ['mode', leastCautious(modes)],
+      ['modes', plain(modes)],
       ['decisions', plain(decision)],
       ['duePk', DUE.case],
       ['dueAt', dueAt],
       ['by', actor(by)],
     ],
     remove: ['held'],
-    if: [['state', '=', from]],
-  })
+    if: [
+      ['state', '=', current.state],
+      ['v', '=', current.v],
+    ],
+  }
+  const done = current.state === 'held' ? await table.transact([started, unmarkHeldCase(current.id)]) : await table.write(started)
   return done.ok
 }
 
-/** A scheduled case that must wait for an approval after all. */
-export async function holdCase(table: Table, id: string, reason: string, by: Actor): Promise<void> {
-  await table.write({
-    update: caseItem(id),
-    set: [
-      ['state', 'held'],
-      ['held', { reason, since: by.at }],
-      ['by', actor(by)],
-    ],
-    remove: ['duePk', 'dueAt'],
-    if: [['state', '=', 'scheduled']],
-  })
+/** A case that is not fenced yet and must wait for an approval: whatever was approved before counts no more. */
+export async function holdCase(
+  table: Table,
+  current: Case,
+  reason: string,
+  decisions: Case['decisions'],
+  by: Actor,
+): Promise<boolean> {
+  const done = await table.transact([
+    {
+      update: caseItem(current.id),
+      set: [
+        ['state', 'held'],
+        ['held', { reason, since: by.at }],
+        ['decisions', plain(decisions)],
+        ['by', actor(by)],
+      ],
+      remove: ['duePk', 'dueAt'],
+      if: [
+        ['state', '=', current.state],
+        ['v', '=', current.v],
+      ],
+    },
+    markHeldCase(current.id, by),
+  ])
+  return done.ok
+}
+
+/** Stops a case that runs, or lets it go on; `false`: it changed meanwhile, read it again. */
+export async function pauseCase(
+  table: Table,
+  current: Case,
+  paused: Case['paused'],
+  decisions: Case['decisions'],
+  by: Actor,
+): Promise<boolean> {
+  const done = await table.transact([
+    {
+      update: caseItem(current.id),
+      set: [
+        ['decisions', plain(decisions)],
+        ['by', actor(by)],
+        ...(paused === undefined ? [] : ([['paused', { ...paused }]] as const)),
+      ],
+      remove: paused === undefined ? ['paused'] : [],
+      if: [
+        ['v', '=', current.v],
+        ['paused', paused === undefined ? 'exists' : 'absent'],
+      ],
+    },
+    paused === undefined ? unmarkHeldCase(current.id) : markHeldCase(current.id, by),
+  ])
+  return done.ok
+}
+
+/** What was decided about deleting what the case cut; `false`: it changed meanwhile, read it again. */
+export async function decideDeletion(
+  table: Table,
+  current: Case,
+  deletion: 'approved' | 'refused',
+  decisions: Case['decisions'],
+  by: Actor,
+): Promise<boolean> {
+  const done = await table.transact([
+    {
+      update: caseItem(current.id),
+      set: [
+        ['deletion', deletion],
+        ['decisions', plain(decisions)],
+        ['by', actor(by)],
+      ],
+      if: [['v', '=', current.v]],
+    },
+    // A case whose start waits, or that is paused, is shown for that.
+    ...(current.state === 'held' || current.paused !== undefined ? [] : [unmarkHeldCase(current.id)]),
+  ])
+  return done.ok
+}
+
+/** The planner met something that nobody may delete without a word: it reached a protected identity. */
+export async function waitWithDeletion(table: Table, id: string, by: Actor): Promise<void> {
+  await table.transact([
+    {
+      update: caseItem(id),
+      set: [
+        ['deletion', 'waits'],
+        ['by', actor(by)],
+      ],
+      if: [['deletion', 'absent']],
+    },
+    markHeldCase(id, by),
+  ])
 }
 
 /** An approval before the effective time makes a held case a scheduled one. */
 export async function scheduleCase(table: Table, current: Case, decision: Case['decisions'], by: Actor): Promise<boolean> {
-  const done = await table.write({
-    update: caseItem(current.id),
-    set: [
-      ['state', 'scheduled'],
-      ['decisions', plain(decision)],
-      ['duePk', DUE.case],
-      ['dueAt', current.effectiveAt],
-      ['by', actor(by)],
-    ],
-    remove: ['held'],
-    if: [['state', '=', 'held']],
-  })
+  const done = await table.transact([
+    {
+      update: caseItem(current.id),
+      set: [
+        ['state', 'scheduled'],
+        ['decisions', plain(decision)],
+        ['duePk', DUE.case],
+        ['dueAt', current.effectiveAt],
+        ['by', actor(by)],
+      ],
+      remove: ['held'],
+      if: [
+        ['state', '=', 'held'],
+        ['v', '=', current.v],
+      ],
+    },
+    unmarkHeldCase(current.id),
+  ])
   return done.ok
 }
 
-/** Cancelling works from scheduled or held alone: what was fenced cannot be called back. */
+/** Cancelling works from scheduled or held alone: what was fenced cannot be called back. `false`: it changed meanwhile. */
 export async function cancelCase(
   table: Table,
-  id: string,
+  current: Case,
   decision: Case['decisions'],
   ttl: number,
   by: Actor,
 ): Promise<boolean> {
-  const done = await table.write({
-    update: caseItem(id),
-    set: [
-      ['state', 'cancelled'],
-      ['decisions', plain(decision)],
-      ['closedAt', by.at],
-      ['ttl', ttl],
-      ['by', actor(by)],
-    ],
-    remove: ['duePk', 'dueAt', 'held'],
-    if: [
-      {
-        or: [
-          ['state', '=', 'scheduled'],
-          ['state', '=', 'held'],
-        ],
-      },
-    ],
-  })
+  if (current.state !== 'scheduled' && current.state !== 'held') return false
+  const done = await table.transact([
+    {
+      update: caseItem(current.id),
+      set: [
+        ['state', 'cancelled'],
+        ['decisions', plain(decision)],
+        ['closedAt', by.at],
+        ['ttl', ttl],
+        ['by', actor(by)],
+      ],
+      remove: ['duePk', 'dueAt', 'held'],
+      if: [
+        ['state', '=', current.state],
+        ['v', '=', current.v],
+      ],
+    },
+    unmarkHeldCase(current.id),
+  ])
   return done.ok
 }
 
@@ -229,7 +353,7 @@ export async function sealCase(table: Table, id: string, by: Actor): Promise<voi
       ['state', 'revoking'],
       ['by', actor(by)],
     ],
-    remove: ['listed'],
+    remove: ['listed', 'fencing'],
     if: [['sealed', '=', false], { or: RUNNING.map((state) => ['state', '=', state] as const) }],
   })
 }
@@ -246,7 +370,27 @@ export async function listedUpTo(table: Table, id: string, cursor: string): Prom
 
 /** Conditions of closing (protocol 10): sealed, every unit complete, and not closed. */
 export const isFinished = (current: Case): boolean =>
-  current.sealed && current.closedAt === undefined && current.scans.done === current.scans.expected
+  current.sealed &&
+  current.closedAt === undefined &&
+  current.scans.done === current.scans.expected &&
+  (current.asks === undefined || (isAnswered(current.asks) && isAnswered(current.amendments)))
+
+const isAnswered = ({ expected, done }: Case['asks'] & object): boolean => done === expected
+
+/** What a case on a credential's name waits for beside its scans: the issuers' answers, and the end of what they found. */
+const answers = ({ asks, amendments }: Case): readonly Condition[] =>
+  asks === undefined
+    ? [['asks', 'absent']]
+    : [
+        [['asks', 'done'], '=', asks.expected],
+        [['asks', 'expected'], '=', asks.expected],
+        [['amendments', 'done'], '=', amendments.expected],
+        [['amendments', 'expected'], '=', amendments.expected],
+      ]
+
+/** It was open again because something that it cut lived, and all of that is cut again. */
+export const isDoneAgain = (current: Case): boolean =>
+  current.state === 'resurrected' && current.amendments.done === current.amendments.expected
 
 export async function closeCase(table: Table, current: Case, ttl: number, by: Actor): Promise<boolean> {
   const done = await table.write({
@@ -263,6 +407,7 @@ export async function closeCase(table: Table, current: Case, ttl: number, by: Ac
       ['sealed', '=', true],
       [['scans', 'done'], '=', current.scans.expected],
       [['scans', 'expected'], '=', current.scans.expected],
+      ...answers(current),
     ],
   })
   return done.ok

@@ -131,7 +131,7 @@ export function dynamoTable(tools: {
   const query = async (input: QueryInput): Promise<Page> => {
     const range = compileRange(input)
     if (range === 'empty') return { items: [] }
-    const { start, keep, ...expression } = range
+    const { start, keep, ...expression } = projected(range, input.only)
     const answer = await persist(
       () =>
         client.send(
@@ -473,6 +473,23 @@ function compileRange(input: QueryInput) {
   }
   const bounds = compileBounds('pk', 'sk', pk, from, to)
   return bounds === 'empty' ? bounds : { ...bounds, start, keep }
+}
+
+/** Adds the attributes that are wanted to a compiled range; their placeholders (`#p0`) are none of the range's. */
+function projected<Range extends { readonly ExpressionAttributeNames?: Record<string, string> }>(
+  range: Range,
+  only: readonly string[] | undefined,
+): Range & { readonly ProjectionExpression?: string } {
+  if (only === undefined) return range
+  const names = [...new Set(['pk', 'sk', ...only])]
+  return {
+    ...range,
+    ProjectionExpression: names.map((_, place) => `#p${place}`).join(', '),
+    ExpressionAttributeNames: {
+      ...range.ExpressionAttributeNames,
+      ...Object.fromEntries(names.map((name, place) => [`#p${place}`, name])),
+    },
+  }
 }
 
 function compileBounds(

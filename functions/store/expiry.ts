@@ -1,3 +1,4 @@
+import type { Modes } from '../contracts/mode.ts'
 import type { Lane } from '../contracts/primitives.ts'
 import type { Actor, Case, Lease } from '../domain/model.ts'
 import { openCase, sealCase } from './cases.ts'
@@ -17,6 +18,7 @@ export interface NewExpiry {
   readonly reason: string
   readonly lane: Lane
   readonly requester?: string
+  readonly modes: Modes
 }
 
 /**
@@ -49,6 +51,7 @@ export async function openExpiry(
       effectiveAt: by.at,
       state: 'opened',
       cause: expiry.cause,
+      modes: expiry.modes,
     },
     dueAt,
     by,

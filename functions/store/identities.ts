@@ -1,6 +1,7 @@
 import type { IdentityDeclaration, OwnerLeaves } from '../contracts/identity.ts'
 import { groupKey, identityKey } from '../domain/keys.ts'
 import type { Actor, Fence, Identity, IssuerOfIdentity } from '../domain/model.ts'
+import { countIdentity } from './estate.ts'
 import { as, read } from './items.ts'
 import { DUE, groupFence, groupPartition, identityItem, LIST, membership } from './keys.ts'
 import type { Check, Item, Put, Table, Update, Value, Write } from './table.ts'
@@ -16,8 +17,19 @@ export type Joined =
   /** A group that it would join or leave is fenced by these cases. */
   | { readonly ok: false; readonly cases: readonly string[] }
 
-const open = (group: string): Check => ({ check: groupFence(group), if: [['pk', 'absent']] })
-const member = (group: string, id: string, by: Actor): Put => ({
+/** No case fenced the group, or it was reinstated since. */
+export const open = (group: string): Check => ({
+  check: groupFence(group),
+  if: [
+    {
+      or: [
+        ['pk', 'absent'],
+        ['closed', '=', false],
+      ],
+    },
+  ],
+})
+export const member = (group: string, id: string, by: Actor): Put => ({
   put: { ...membership(group, identityKey(id)), kind: 'membership', identity: id, by: actor(by) },
 })
 /** Actors are stored as they are; the copy satisfies the table's value type. */
@@ -42,7 +54,10 @@ export async function declareIdentity(
     ...groups.map(open),
   ]
   const done = await table.transact(operations)
-  if (done.ok) return { ok: true, identity: as('identity', { ...put, v: 1 }) }
+  if (done.ok) {
+    await countIdentity(table)
+    return { ok: true, identity: as('identity', { ...put, v: 1 }) }
+  }
   const existing = await identityOf(table, key)
   if (existing !== undefined) return { ok: true, identity: existing }
   return { ok: false, cases: await fencesOfGroups(table, groups) }
@@ -97,12 +112,13 @@ export async function declareFenced(
   return identityOf(table, identityKey(declaration.id))
 }
 
-const groupsOf = (owner: string, workload: string | undefined): string[] =>
+export const groupsOf = (owner: string, workload: string | undefined): string[] =>
   workload === undefined ? [ownerGroup(owner)] : [ownerGroup(owner), workloadGroup(workload)]
 
-async function fencesOfGroups(table: Table, groups: readonly string[]): Promise<string[]> {
+export async function fencesOfGroups(table: Table, groups: readonly string[]): Promise<string[]> {
   const items = await table.getMany(groups.map(groupFence))
-  return [...new Set(items.flatMap((item) => (item === undefined ? [] : Object.keys(as('fence', item).fences))))]
+  const closed = items.flatMap((item) => (item === undefined || item.closed === false ? [] : [as('fence', item)]))
+  return [...new Set(closed.flatMap(({ fences }) => Object.keys(fences)))]
 }
 
 /**
@@ -241,6 +257,8 @@ export async function fence(table: Table, key: { pk: string; sk: string }, caseI
     update: key,
     set: [
       [['fences', caseId], { at: by.at }],
+      // A group that was reinstated is closed by the next case, never again by an old one.
+      ['closed', true],
       ['by', actor(by)],
     ],
     if: [[['fences', caseId], 'absent']],

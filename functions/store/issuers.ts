@@ -24,6 +24,8 @@ export async function declareIssuer(table: Table, name: string, declaration: Iss
       ['by', actor(by)],
       ...(declaration.adminSecret === undefined ? [] : [['adminSecret', declaration.adminSecret] as const]),
       ...(declaration.environment === undefined ? [] : [['environment', declaration.environment] as const]),
+      // Whoever leaves it out means another change: nothing becomes bolder without a word.
+      ...(declaration.mode === undefined ? [] : [['mode', declaration.mode] as const]),
     ],
     remove: [
       ...(declaration.adminSecret === undefined ? ['adminSecret'] : []),

@@ -1,7 +1,29 @@
-import type { Breaker, Case, Chunk, Credential, Fence, Identity, Issuer, Lease, Lever, Progress, Unit } from '../domain/model.ts'
+import type {
+  Ask,
+  Breaker,
+  Campaign,
+  Case,
+  Chunk,
+  Control,
+  Credential,
+  Fence,
+  Fuse,
+  Heartbeat,
+  Identity,
+  Issuer,
+  Lease,
+  Lever,
+  LeverHolders,
+  Outage,
+  Progress,
+  Restoration,
+  RestorationPart,
+  Unit,
+} from '../domain/model.ts'
 import type { Item, ItemKey, Table } from './table.ts'
 
 interface Kinds {
+  ask: Ask
   identity: Identity
   fence: Fence
   lease: Lease
@@ -14,6 +36,14 @@ interface Kinds {
   amendment: Chunk
   issuer: Issuer
   breaker: Breaker
+  'lever-holders': LeverHolders
+  restoration: Restoration
+  'restoration-part': RestorationPart
+  control: Control
+  campaign: Campaign
+  fuse: Fuse
+  heartbeat: Heartbeat
+  outage: Outage
 }
 
 /** An item that is not what its key says: an older or a foreign schema. It is never guessed at. */

@@ -21,6 +21,7 @@ export const caseLever = (id: string, identity: string, lever: string): ItemKey 
   pk: casePartition(id),
   sk: `LEVER#${identity}#${lever}`,
 })
+export const askItem = (id: string, issuer: string): ItemKey => ({ pk: casePartition(id), sk: `ASK#${issuer}` })
 export const amendment = (id: string, lease: string): ItemKey => ({ pk: casePartition(id), sk: `AMEND#${lease}` })
 /** `<scope>#<shard>`, as messages name it. */
 export const progressName = (scope: ScopeRef, shard: number) => `${scope}#${shard}`
@@ -31,7 +32,29 @@ export const chunkItem = (id: string, progress: string, chunk: string): ItemKey 
   sk: `CHUNK#${chunk}`,
 })
 export const issuerItem = (name: string): ItemKey => ({ pk: `ISSUER#${name}`, sk: 'ISSUER' })
+/** When the sweeper was last seen, and the table's generation. */
+export const heartbeatItem = (): ItemKey => ({ pk: 'CONTROL#sweep', sk: 'CONTROL' })
+export const OUTAGES = 'OUTAGE'
+/** Sorted by the last moment that they can matter. */
+export const outageItem = (reach: string, from: string, to: string): ItemKey => ({ pk: OUTAGES, sk: `${reach}#${from}#${to}` })
+export const controlItem = (): ItemKey => ({ pk: 'CONTROL#installation', sk: 'CONTROL' })
+export const fuseItem = (source: string): ItemKey => ({ pk: `FUSE#${source}`, sk: 'FUSE' })
+export const estateItem = (): ItemKey => ({ pk: 'ESTATE#installation', sk: 'ESTATE' })
+export const campaignItem = (id: string): ItemKey => ({ pk: `CAMPAIGN#${id}`, sk: 'CAMPAIGN' })
+/** Ten thousand cases of one campaign come at once: its list is spread. */
+export const CAMPAIGN_SHARDS = 16
+export const campaignPartition = (id: string, shard: number) => `CAMPAIGN#${id}#${shard}`
+export const campaignMember = (id: string, caseId: string): ItemKey => ({
+  pk: campaignPartition(id, shardOf(caseId, CAMPAIGN_SHARDS)),
+  sk: `CASE#${caseId}`,
+})
+/** Shows operators that a case or a campaign waits for a decision. */
+export const heldCaseItem = (id: string): ItemKey => ({ pk: casePartition(id), sk: 'HELD' })
+export const heldCampaignItem = (id: string): ItemKey => ({ pk: `CAMPAIGN#${id}`, sk: 'HELD' })
 export const breakerItem = (name: string): ItemKey => ({ pk: `LIMIT#${name}`, sk: 'BREAKER' })
+
+export const restorationItem = (id: string): ItemKey => ({ pk: `RESTORE#${id}`, sk: 'RESTORATION' })
+export const restorationPart = (id: string, part: string): ItemKey => ({ pk: `RESTORE#${id}`, sk: `PART#${part}` })
 
 export const leaseSort = (issuer: string, lease: string) => `L#${issuer}#${lease}`
 /** Every lease of one issuer in a partition lies between these two sort keys. */
@@ -93,6 +116,10 @@ export const DUE = {
   registration: 'REGISTRATION',
   orphan: 'ORPHAN',
   parked: 'PARKED',
+  ask: 'ASK',
+  restoration: 'RESTORATION',
+  part: 'PART',
+  campaign: 'CAMPAIGN',
   /** One partition per issuer, so that one tick of one issuer is one case. */
   expiry: (issuer: string) => `EXPIRY#${issuer}`,
 } as const
@@ -105,4 +132,12 @@ export const LIST = {
   quarantine: 'QUARANTINE',
   issuer: 'ISSUER',
   tidy: 'TIDY',
+  held: 'HELD',
+  campaign: 'CAMPAIGN',
+  restoration: 'RESTORATION',
+  /** Cases that only watched something. */
+  observed: 'OBSERVED',
+  /** Leases that ran out and whose class only tells. */
+  overdue: 'OVERDUE',
+  alias: 'ALIAS',
 } as const

@@ -2,6 +2,7 @@ import type { Outcome } from '../contracts/outcome.ts'
 import type { Lane } from '../contracts/primitives.ts'
 import { parentKey, SHARDS, shardOf } from '../domain/keys.ts'
 import type { Actor, Credential, Fence, Identity, Lease } from '../domain/model.ts'
+import { concerning } from './concerning.ts'
 import { actor, plain } from './identities.ts'
 import { as, read } from './items.ts'
 import {
@@ -11,12 +12,15 @@ import {
   identityItem,
   LIST,
   leaseItem,
+  leaseOfSort,
   leaseSort,
+  scopeOfChildren,
+  scopeOfCredential,
   scopesOf,
   shardPartition,
   shardsOf,
 } from './keys.ts'
-import type { Item, Table, Update, Write } from './table.ts'
+import type { Check, Item, Table, Update, Write } from './table.ts'
 
 export type NewLease = Omit<
   Lease,
@@ -122,7 +126,15 @@ export async function recordLease(table: Table, lease: NewLease, unheld: boolean
             },
           ],
         }
-  const done = await table.transact([{ put: item, if: [['pk', 'absent']] }, ...(unheld ? [] : [holder])])
+  // A credential that is being given back takes nobody in that its restoration would not see.
+  const stillCut: Check = {
+    check: key,
+    if: [
+      ['cutting', '=', true],
+      ['restoring', 'absent'],
+    ],
+  }
+  const done = await table.transact([{ put: item, if: [['pk', 'absent']] }, unheld ? stillCut : holder])
   if (done.ok) return { ok: true, lease: as('lease', { ...item, v: 1 }) }
   const existing = await leaseOf(table, lease.id)
   if (existing !== undefined) return { ok: true, lease: existing }
@@ -130,17 +142,62 @@ export async function recordLease(table: Table, lease: NewLease, unheld: boolean
   return { ok: false, refusal: credential?.cutting === true ? 'being-cut' : 'exclusive' }
 }
 
+/**
+ * Opens a credential that many leases name to new grants when the cut of the last one is over: no lease of it is in force
+ * or being cut. `false`: it is not over, or it changed meanwhile.
+ */
+export async function reopenCredential(table: Table, fingerprint: string, by: Actor): Promise<boolean> {
+  const credential = await credentialOf(table, fingerprint)
+  if (credential === undefined || credential.exclusive || credential.holders > 0 || credential.restoring !== undefined)
+    return false
+  for await (const lease of holdersOf(table, fingerprint)) if (lease.state !== 'ended' && lease.state !== 'released') return false
+  const done = await table.write({
+    update: credentialItem(fingerprint),
+    set: [
+      ['cutting', false],
+      ['by', actor(by)],
+    ],
+    remove: ['cut', 'deletion'],
+    if: [['v', '=', credential.v]],
+  })
+  return done.ok
+}
+
+/** The leases of a credential as they stand now; pointers without a lease are passed over. */
+export async function* holdersOf(table: Table, fingerprint: string): AsyncGenerator<Lease> {
+  const scope = scopeOfCredential(fingerprint)
+  for (let shard = 0; shard < shardsOf(scope); shard += 1) {
+    let after: string | undefined
+    do {
+      const page = await table.query({
+        pk: shardPartition(scope, shard),
+        limit: 100,
+        ...(after === undefined ? { prefix: 'L#' } : { after, to: 'L#~' }),
+      })
+      const leases = await leasesOf(
+        table,
+        page.items.map((item) => leaseOfSort(item.sk).lease),
+      )
+      for (const lease of leases.values()) if (lease.fingerprint === fingerprint) yield lease
+      after = page.next
+    } while (after !== undefined)
+  }
+}
+
 export interface Look {
   readonly identity: Identity | undefined
   readonly parent: Lease | undefined
-  /** The cases whose fences cover the lease. */
+  /** The cases whose fences cover the lease, without those that may only watch it. */
   readonly cases: readonly string[]
+  /** Those: they refuse it nothing, but may cut what is delegated from it elsewhere. */
+  readonly watched: readonly string[]
 }
 
 /** Reads the fences of all scopes of a lease, strongly consistent: the second half of "write, then look". */
 export async function look(
   table: Table,
-  lease: Pick<Lease, 'identityKey' | 'epoch' | 'fingerprint'> & Partial<Pick<Lease, 'task' | 'deployment' | 'parent'>>,
+  lease: Pick<Lease, 'identityKey' | 'epoch' | 'fingerprint' | 'issuer'> &
+    Partial<Pick<Lease, 'environment' | 'outcomes' | 'task' | 'deployment' | 'parent' | 'pardons'>>,
 ): Promise<Look> {
   const scopes = scopesOf({
     fingerprint: lease.fingerprint,
@@ -148,19 +205,27 @@ export async function look(
     ...(lease.deployment === undefined ? {} : { deployment: lease.deployment }),
     ...(lease.parent === undefined ? {} : { parent: lease.parent }),
   })
-  const [meta, parentItem, ...fences] = await table.getMany([
+  const [meta, credentialFound, parentItem, ...fences] = await table.getMany([
     identityItem(lease.identityKey),
+    credentialItem(lease.fingerprint),
     lease.parent === undefined ? identityItem(lease.identityKey) : leaseItem(lease.parent),
     ...scopes.map(fenceItem),
   ])
   const identity = meta === undefined ? undefined : as('identity', meta)
   const parent = lease.parent === undefined || parentItem === undefined ? undefined : as('lease', parentItem)
+  const parentScope = lease.parent === undefined ? undefined : scopeOfChildren(lease.parent)
   const cases = new Set<string>()
   if (identity !== undefined && identity.fencedThrough >= lease.epoch)
     for (const [id, { epoch }] of Object.entries(identity.fences)) if (epoch >= lease.epoch) cases.add(id)
-  for (const item of fences)
-    if (item !== undefined) for (const id of Object.keys((as('fence', item) as Fence).fences)) cases.add(id)
-  return { identity, parent, cases: [...cases] }
+  for (const [index, item] of fences.entries())
+    if (item !== undefined)
+      // What may be delegated again from a parent that was given back is no business of the case that was undone.
+      for (const id of Object.keys((as('fence', item) as Fence).fences))
+        if (scopes[index] !== parentScope || parent?.pardons?.[id] === undefined) cases.add(id)
+  const credential = credentialFound === undefined ? undefined : as('credential', credentialFound)
+  for (const id of Object.keys({ ...lease.pardons, ...credential?.pardons })) cases.delete(id)
+  const concerned = await concerning(table, lease, [...cases])
+  return { identity, parent, cases: concerned, watched: [...cases].filter((id) => !concerned.includes(id)) }
 }
 
 /** The acknowledgement: registering to live, conditional. `undefined`: it is something else by now. */
@@ -236,8 +301,8 @@ export function releaseOperations(
         ['ttl', ttl],
         ['by', actor(by)],
       ],
-      remove: ['duePk', 'dueAt'],
-      if: asRead(lease),
+      remove: ['duePk', 'dueAt', 'listPk', 'listAt'],
+      if: asTaken(lease),
     },
     {
       update: credentialItem(lease.fingerprint),
@@ -252,6 +317,8 @@ export function releaseOperations(
 }
 
 const asRead = (lease: Lease) => [['state', '=', lease.state] as const, ['generation', '=', lease.generation] as const]
+/** A renewal moves neither state nor generation; one that came between the look and the claim beats it (protocol 11). */
+const asTaken = (lease: Lease) => [...asRead(lease), ['expiresAt', '=', lease.expiresAt] as const]
 
 /**
  * Takes a lease for a case: the write that precedes the effect, and so its intent (`unanswered`). Where it holds a place at a shared
@@ -273,9 +340,12 @@ export function claimOperations(
       ['by', actor(by)],
     ],
     add: [['generation', 1]],
-    remove: ['duePk', 'dueAt', 'listPk', 'listAt', 'ttl'],
-    if: asRead(lease),
+    remove: ['duePk', 'dueAt', 'listPk', 'listAt', 'ttl', 'left', 'revived'],
+    if: asTaken(lease),
   }
+  // Whoever takes one holder from a restoration takes the credential from it: the others are not given back.
+  if (lease.state === 'restoring' && lease.sharing === 'shared')
+    return [claim, { update: credentialItem(lease.fingerprint), remove: ['restoring'], set: [['by', actor(by)]] }]
   if (givesBack === undefined) return [claim]
   return [
     claim,
@@ -382,9 +452,15 @@ export async function markCutting(table: Table, fingerprint: string, by: Actor):
       ['cutting', true],
       ['by', actor(by)],
     ],
+    remove: ['restoring'],
     if: [
       ['pk', 'exists'],
-      ['cutting', '=', false],
+      {
+        or: [
+          ['cutting', '=', false],
+          ['restoring', 'exists'],
+        ],
+      },
     ],
   })
 }

@@ -1,8 +1,10 @@
-import type { Actor, Case, Identity, Lever } from '../domain/model.ts'
+import type { Actor, Case, Identity, Lever, LeverHolders } from '../domain/model.ts'
+import { LONGEST_CALL_SECONDS } from '../domain/settle.ts'
+import { after } from '../domain/time.ts'
 import { actor, plain } from './identities.ts'
 import { as, read } from './items.ts'
 import { caseItem, caseLever, DUE, leverItem } from './keys.ts'
-import type { Table } from './table.ts'
+import type { Table, Write } from './table.ts'
 
 /** Levers: which identities hang on one, and the calls of a case that pull them. */
 
@@ -14,7 +16,10 @@ export async function joinLever(table: Table, lever: string, identity: Identity,
   const key = leverItem(lever)
   // With a second identity on it no lifecycle case pulls it any more, so who else comes need not be written down.
   if (Number((await table.get(key))?.count ?? 0) > 1) return { ok: true }
-  await table.write({ put: { ...key, kind: 'lever-holders', identities: {}, count: 0, by: actor(by) }, if: [['pk', 'absent']] })
+  await table.write({
+    put: { ...key, kind: 'lever-holders', identities: {}, count: 0, pulls: {}, by: actor(by) },
+    if: [['pk', 'absent']],
+  })
   const done = await table.write({
     update: key,
     set: [[['identities', identity.key], identity.id]],
@@ -81,6 +86,8 @@ export async function openLever(
       if: [['pk', 'absent']],
     },
     { update: caseItem(current.id), add: [[['levers', 'expected'], 1]] },
+    // Noted before the call, so that a restoration never pushes back what another case pulls.
+    { update: leverItem(lever.leverKey), set: [[['pulls', current.id], lever.identity.key]] },
   ])
   return done.ok
 }
@@ -91,6 +98,75 @@ export const leverOf = (table: Table, caseId: string, identity: string, lever: s
 export async function leversOf(table: Table, caseId: string): Promise<Lever[]> {
   const page = await table.query({ pk: caseItem(caseId).pk, prefix: 'LEVER#', limit: 1000 })
   return page.items.map((item) => as('lever', item))
+}
+
+export const holdersOfLever = (table: Table, lever: string): Promise<LeverHolders | undefined> =>
+  read(table, 'lever-holders', leverItem(lever))
+
+/** A restoration's call may still be under way for so long after it was noted, in seconds. */
+export const isReleasing = (holders: LeverHolders | undefined, now: string): boolean =>
+  holders?.releasing !== undefined && after(holders.releasing.at, LONGEST_CALL_SECONDS) > now
+
+/**
+ * Notes that a restoration is about to push a lever back, only while no case but those that it undoes holds it pulled.
+ * A case that comes later sees the note, and pulls once more when it is gone.
+ */
+export async function beginRelease(table: Table, holders: LeverHolders, restoration: string, by: Actor): Promise<boolean> {
+  const done = await table.write({
+    update: { pk: holders.pk, sk: holders.sk },
+    set: [
+      ['releasing', { restoration, at: by.at }],
+      ['by', actor(by)],
+    ],
+    if: [['pulls', '=', plain(holders.pulls ?? {})]],
+  })
+  return done.ok
+}
+
+/** The lever is pushed back: the cases that held it do no more, in one transaction with their own records of it. */
+export async function endRelease(
+  table: Table,
+  lever: string,
+  restoration: string,
+  undone: readonly Lever[],
+  said: string,
+  by: Actor,
+): Promise<void> {
+  const holders = await holdersOfLever(table, lever)
+  if (holders === undefined) return
+  const cases = undone.map((one) => one.case)
+  await table.transact([
+    {
+      update: leverItem(lever),
+      set: [['by', actor(by)]],
+      remove: [
+        'releasing',
+        ...cases.map((id) => ['pulls', id] as const),
+        ...(holders.pulledBy !== undefined && cases.includes(holders.pulledBy) ? ['pulledBy'] : []),
+      ],
+      if: [[['releasing', 'restoration'], '=', restoration]],
+    },
+    ...undone.map(
+      (one): Write => ({
+        update: caseLever(one.case, one.identityKey, one.leverKey),
+        set: [
+          ['released', { restoration, at: by.at }],
+          ['said', said],
+          ['by', actor(by)],
+        ],
+        if: [['released', 'absent']],
+      }),
+    ),
+  ])
+}
+
+/** The push was given up: a case that came meanwhile need not wait for it. */
+export async function dropRelease(table: Table, lever: string, restoration: string): Promise<void> {
+  await table.write({
+    update: leverItem(lever),
+    remove: ['releasing'],
+    if: [[['releasing', 'restoration'], '=', restoration]],
+  })
 }
 
 /** A lever's end, counted in its case exactly once. */

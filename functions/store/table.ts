@@ -61,6 +61,8 @@ export interface QueryInput {
   readonly prefix?: string
   readonly limit: number
   readonly descending?: boolean
+  /** Attributes of the item (of its first level) that are wanted; the keys come always. Absent: all. */
+  readonly only?: readonly string[]
 }
 export interface Page {
   readonly items: readonly Item[]

@@ -4,6 +4,7 @@ import type { Actor, Case, Chunk, Coverage, Identity, Progress, Unit } from '../
 import { actor, plain } from './identities.ts'
 import { as, read } from './items.ts'
 import { caseItem, casePartition, chunkItem, DUE, progressItem, unitItem } from './keys.ts'
+import { listObserved, noteObservations, observedIn, summed } from './observed.ts'
 import type { Item, Table, Write } from './table.ts'
 
 /** What a case covers, scope by scope: units, the progress of their shards, and the chunks that shards are cut into. */
@@ -35,7 +36,10 @@ export async function openUnit(
     operations.push({
       update: caseItem(current.id),
       add: [['identities', 1]],
-      ...(current.scope.kind === 'identity' ? { set: [['epoch', identity.epoch]] as const } : {}),
+      // A case on an identity keeps that one's epoch, not one of its other names.
+      ...(current.scope.kind === 'identity' && current.scope.id === identity.id
+        ? { set: [['epoch', identity.epoch]] as const }
+        : {}),
     })
   const done = await table.transact(operations)
   if (done.ok) return as('unit', { ...put, v: 1 })
@@ -59,12 +63,12 @@ export async function unitsOf(
   return { units: page.items.map((item) => as('unit', item)), ...(page.next === undefined ? {} : { next: page.next }) }
 }
 
-/** Marks a unit that ends here: an orphan that stays up, a protected identity with a case of its own, one that moved away. */
+/** Marks a unit that ends here: an orphan, a protected identity with a case of its own, one that moved away, one that is exempt. */
 export async function setUnitAside(
   table: Table,
   current: Case,
   unit: Unit,
-  state: 'orphan' | 'split' | 'moved',
+  state: 'orphan' | 'split' | 'moved' | 'exempt',
   by: Actor,
 ): Promise<void> {
   await table.transact([
@@ -76,9 +80,17 @@ export async function setUnitAside(
       ],
       if: [['state', '=', 'opened']],
     },
-    { update: caseItem(current.id), add: state === 'orphan' ? [['orphans', 1]] : state === 'moved' ? [['identities', -1]] : [] },
+    { update: caseItem(current.id), add: COUNTED[state] },
   ])
 }
+
+/** What a unit that is set aside counts as in its case. */
+const COUNTED = {
+  orphan: [['orphans', 1]],
+  split: [],
+  moved: [['identities', -1]],
+  exempt: [['exempt', 1]],
+} as const
 
 /** The shards of a unit that held anything, each with a progress of its own, counted in the case in one transaction. */
 export async function listUnit(table: Table, current: Case, unit: Unit, shards: readonly number[], by: Actor): Promise<void> {
@@ -197,6 +209,8 @@ export async function writeChunks(
 /** A shard whose chunks are all done is counted in its case exactly once. */
 export async function completeProgress(table: Table, progress: Progress, by: Actor): Promise<boolean> {
   const { counts } = progress
+  const pk = progressItem(progress.case, `${progress.scope}#${progress.shard}`).pk
+  const observed = counts.observed > 0 ? summed(await observedIn(table, pk)) : []
   const done = await table.transact([
     {
       update: progressItem(progress.case, `${progress.scope}#${progress.shard}`),
@@ -220,6 +234,9 @@ export async function completeProgress(table: Table, progress: Progress, by: Act
           .map(([word, count]) => [['counts', word], count] as const),
       ],
     },
+    ...(observed.length === 0
+      ? []
+      : [...noteObservations(casePartition(progress.case), observed, by), listObserved(progress.case, observed, by)]),
   ])
   return done.ok
 }

@@ -12,15 +12,18 @@ import {
   DUE,
   fenceItem,
   issuerRange,
-  LIST,
   leaseItem,
   leaseOfSort,
   shardPartition,
   shardsOf,
 } from './keys.ts'
+import type { Observation } from './observed.ts'
+import { countObservations } from './observed.ts'
 import type { ItemKey, Table, Update, Write, WriteResult } from './table.ts'
 import type { NewChunk } from './units.ts'
 import { newChunk } from './units.ts'
+import type { Afterwards } from './watch.ts'
+import { beginWatch, nextOf } from './watch.ts'
 
 /** Chunks and amendments: what a worker works on. */
 
@@ -28,6 +31,14 @@ export const chunkOf = (table: Table, caseId: string, progress: string, chunk: s
   read(table, 'chunk', chunkItem(caseId, progress, chunk))
 export const amendmentOf = (table: Table, caseId: string, lease: string): Promise<Chunk | undefined> =>
   read(table, 'amendment', amendment(caseId, lease))
+
+/** The chunk or amendment that a lease was claimed with, by its `unitName`. */
+export const chunkByUnit = (table: Table, caseId: string, unit: string, lease: string): Promise<Chunk | undefined> => {
+  const cut = unit.lastIndexOf('/CHUNK#')
+  return cut < 0
+    ? amendmentOf(table, caseId, lease)
+    : chunkOf(table, caseId, unit.slice(0, cut), unit.slice(cut + '/CHUNK#'.length))
+}
 
 /** The progress that counts a chunk: the item beside it. */
 const progressOfChunk = (chunk: ItemKey): ItemKey => ({ pk: chunk.pk, sk: 'PROGRESS' })
@@ -39,7 +50,7 @@ export const chunkNameOf = (chunk: Pick<Chunk, 'sk'>): string => chunk.sk.slice(
 /** The ids of the leases that a chunk covers as the table stands now, with the expiry that the sweeper saw. */
 export async function* covered(
   table: Table,
-  chunk: Chunk,
+  chunk: Pick<Chunk, 'covers'>,
   pageSize: number,
 ): AsyncGenerator<{ id: string; expirySeen?: string }[]> {
   const { covers } = chunk
@@ -60,7 +71,7 @@ export async function* covered(
 }
 
 /** Issuers that have leases in a partition, found by skipping from range to range. */
-async function issuersIn(table: Table, pk: string): Promise<string[]> {
+export async function issuersIn(table: Table, pk: string): Promise<string[]> {
   const found: string[] = []
   let after: string | undefined
   for (;;) {
@@ -129,7 +140,11 @@ export async function expand(
 }
 
 /** Ranges of up to 100 keys that together cover what one issuer has in a partition. */
-async function* rangesOf(table: Table, pk: string, issuer: string): AsyncGenerator<{ pk: string; from: string; to: string }> {
+export async function* rangesOf(
+  table: Table,
+  pk: string,
+  issuer: string,
+): AsyncGenerator<{ pk: string; from: string; to: string }> {
   const { from, to } = issuerRange(issuer)
   let after: string | undefined
   do {
@@ -236,35 +251,31 @@ export async function pushParked(table: Table, lease: Lease, dueAt: string): Pro
  * The chunk's end: each of its leases has a final outcome. It is counted in its progress (an amendment: in its case)
  * exactly once, in one transaction.
  *
- * @param tidyAt when what the cuts left behind may be deleted; absent where nothing is to be deleted
+ * @param afterwards when what the cuts left behind is deleted, and when it is looked at again; absent where nothing is left to do
+ * @param observations what was only watched, for the report
  */
 export async function finishChunk(
   table: Table,
   chunk: Chunk,
   counts: OutcomeCounts,
   applied: ChunkState['applied'],
-  tidyAt: string | undefined,
+  afterwards: Afterwards | undefined,
   ttl: number,
   by: Actor,
+  observations: readonly Observation[] = [],
 ): Promise<boolean> {
+  const dueAt = afterwards === undefined ? undefined : nextOf(afterwards)
   const ended: Update = {
     update: keyOf(chunk),
     set: [
       ['state', 'done'],
       ['counts', plain(counts)],
       ['applied', plain(applied)],
-      ['step', tidyAt === undefined ? 'over' : 'tidy'],
+      ['step', dueAt === undefined ? 'over' : 'watch'],
       ['by', actor(by)],
-      ...(tidyAt === undefined
-        ? ([['ttl', ttl]] as const)
-        : ([
-            ['dueAt', tidyAt],
-            ['duePk', DUE.chunk],
-            ['tidyAt', tidyAt],
-            ['attempts', 0],
-          ] as const)),
+      ...(afterwards === undefined || dueAt === undefined ? ([['ttl', ttl]] as const) : beginWatch(afterwards, dueAt)),
     ],
-    remove: tidyAt === undefined ? ['duePk', 'dueAt'] : [],
+    remove: dueAt === undefined ? ['duePk', 'dueAt'] : [],
     if: [['state', '=', 'open']],
   }
   const add = Object.entries(counts)
@@ -279,36 +290,8 @@ export async function finishChunk(
     chunk.because === 'bystander' && chunk.kind === 'chunk' && bystanders > 0
       ? [{ update: caseItem(chunk.case), add: [['bystanders', bystanders]] }]
       : []
-  const done = await table.transact([ended, counted, ...named])
+  const done = await table.transact([ended, counted, ...named, ...countObservations(chunk, observations, ttl, by)])
   return done.ok
-}
-
-/** The last step: what the cuts left behind is deleted, or shown to a person because it cannot be. */
-export async function finishTidy(
-  table: Table,
-  chunk: Chunk,
-  said: string,
-  shown: boolean,
-  ttl: number,
-  by: Actor,
-): Promise<void> {
-  await table.write({
-    update: keyOf(chunk),
-    set: [
-      ['step', 'over'],
-      ['said', said],
-      ['ttl', ttl],
-      ['by', actor(by)],
-      ...(shown
-        ? ([
-            ['listPk', LIST.tidy],
-            ['listAt', by.at],
-          ] as const)
-        : []),
-    ],
-    remove: ['duePk', 'dueAt'],
-    if: [['step', '=', 'tidy']],
-  })
 }
 
 const TRANSACTION_SIZE = 50

@@ -1,9 +1,12 @@
+import { s3Client } from '../runtime/aws.ts'
 import { readEnvironment } from '../runtime/environment.ts'
 import { jsonLog } from '../runtime/log.ts'
+import { s3Mark } from '../runtime/mark.ts'
 import { clock, dispatchOf, random, tableOf } from '../runtime/wiring.ts'
 import { sweeper } from './sweep.ts'
 
-const environment = readEnvironment(['tableName', 'queues', 'settings'])
+const environment = readEnvironment(['tableName', 'queues', 'archiveBucket', 'settings'])
+const { settings } = environment
 const log = jsonLog({ clock, function: 'sweep' })
 const table = tableOf(environment)
 const sweep = sweeper({
@@ -12,7 +15,10 @@ const sweep = sweeper({
   clock,
   random,
   log,
-  limits: environment.settings.limits,
+  limits: settings.limits,
+  mark: s3Mark({ client: s3Client(), bucket: environment.archiveBucket }),
+  ...(settings.modes === undefined ? {} : { modes: settings.modes }),
+  ...(settings.outage === undefined ? {} : { outage: settings.outage }),
 })
 
 export const handler = async (): Promise<void> => {

@@ -1,20 +1,31 @@
 import type { WorkMessage } from '../contracts/message.ts'
+import type { Modes } from '../contracts/mode.ts'
 import type { Settings } from '../contracts/settings.ts'
 import { caseKey, key } from '../domain/keys.ts'
 import type { Actor, Case, Chunk, Lease, Lever } from '../domain/model.ts'
+import { leastCautious, modeOfLease, modesFor } from '../domain/modes.ts'
 import { policyOf } from '../domain/policy.ts'
 import { after, instant, ttl } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
-import type { Clock, Log, Randomness } from '../runtime/ports.ts'
+import type { Clock, GenerationMark, Log, Randomness } from '../runtime/ports.ts'
 import { amend } from '../store/amendments.ts'
-import { caseOf, closeCase, isFinished, openCase, postponeCase, stillOrphan } from '../store/cases.ts'
+import { pushCampaign } from '../store/campaigns.ts'
+import { caseOf, closeCase, isDoneAgain, isFinished, openCase, postponeCase, stillOrphan } from '../store/cases.ts'
+import { controlOf } from '../store/control.ts'
 import { openExpiry, sealExpiry } from '../store/expiry.ts'
-import { issuers } from '../store/issuers.ts'
+import { issuerOf, issuers } from '../store/issuers.ts'
 import { as, keyOf } from '../store/items.ts'
 import { DUE } from '../store/keys.ts'
+import { watchOn, watchOrphan } from '../store/observed.ts'
+import type { Grace } from '../store/outage.ts'
+import { beat, giveBack, graceOf, markOverdue, putOffOrphan, putOffRegistration, recordGap } from '../store/outage.ts'
 import type { Item, Table } from '../store/table.ts'
 import { completeProgress } from '../store/units.ts'
+import { closeAgain } from '../store/watch.ts'
 import { chunkNameOf, progressNameOf, pushDue, pushParked } from '../store/work.ts'
+import { sweepAsks } from './asks.ts'
+import { countGeneration } from './generation.ts'
+import { sweepRestorations } from './restorations.ts'
 
 export interface SweepPorts {
   readonly table: Table
@@ -23,18 +34,52 @@ export interface SweepPorts {
   readonly random: Randomness
   readonly log: Log
   readonly limits: Settings['limits']
+  readonly modes?: Settings['modes']
+  readonly outage?: Settings['outage']
+  /** Outside the table, so that a table restored from a backup shows. */
+  readonly mark: GenerationMark
 }
 
 /** What one sweep found and did, by kind. */
-export type Swept = Record<'cases' | 'chunks' | 'levers' | 'registrations' | 'expired' | 'orphans' | 'parked', number>
+export type Swept = Record<
+  | 'cases'
+  | 'chunks'
+  | 'levers'
+  | 'registrations'
+  | 'expired'
+  | 'graced'
+  | 'overdue'
+  | 'orphans'
+  | 'parked'
+  | 'campaigns'
+  | 'restorations'
+  | 'asks',
+  number
+>
 
 /** Items looked at per kind in one sweep; what is left is the next one's. */
 const MOST = 2000
 const PAGE = 200
 /** A message that was sent again is looked after again after this, in seconds; each further time twice as long. */
 const AGAIN_SECONDS = 120
+/** Single writes under way at once. */
+const AT_ONCE = 16
+const OUR_OUTAGE = 'time lost by an outage of the pipeline is given back'
+
+/** Writes for each, some at a time; how many did something. */
+async function atOnce<One>(all: readonly One[], write: (one: One) => Promise<boolean>): Promise<number> {
+  let done = 0
+  for (let start = 0; start < all.length; start += AT_ONCE) {
+    const written = await Promise.all(all.slice(start, start + AT_ONCE).map(write))
+    done += written.filter(Boolean).length
+  }
+  return done
+}
+
 /** At most so many doublings (about an hour): a backlog must not be fed by looking at it. */
 const MOST_DOUBLINGS = 5
+/** What its expiry ends; what is being given back is cut if that is not over by then. */
+const EXPIRING: readonly Lease['state'][] = ['live', 'late', 'restoring']
 const againSeconds = ({ resent }: { readonly resent?: unknown }): number =>
   AGAIN_SECONDS * 2 ** Math.min(typeof resent === 'number' ? resent : 0, MOST_DOUBLINGS)
 
@@ -70,7 +115,7 @@ export function sweeper(ports: SweepPorts) {
     for await (const items of due(DUE.case))
       for (const item of items) {
         const current = await caseOf(table, as('case', item).id)
-        if (current === undefined || current.closedAt !== undefined) continue
+        if (current === undefined || (current.closedAt !== undefined && current.state !== 'resurrected')) continue
         moved += 1
         await postponeCase(table, current.id, after(now(), AGAIN_SECONDS))
         if (current.sealed) await repair(current)
@@ -85,8 +130,9 @@ export function sweeper(ports: SweepPorts) {
     for (const progress of await openProgress(current))
       if (progress.done === progress.expected) await completeProgress(table, progress, by)
     const fresh = await caseOf(table, current.id)
-    if (fresh !== undefined && isFinished(fresh))
-      await closeCase(table, fresh, ttl(after(now(), (limits.retentionDays + 366) * 86400)), by)
+    const keep = ttl(after(now(), (limits.retentionDays + 366) * 86400))
+    if (fresh !== undefined && isFinished(fresh)) await closeCase(table, fresh, keep, by)
+    if (fresh !== undefined && isDoneAgain(fresh)) await closeAgain(table, fresh, keep, by)
   }
 
   /** The shards of a case that are not counted yet; unsealed ones are sent to be scanned on. */
@@ -151,6 +197,20 @@ export function sweeper(ports: SweepPorts) {
     return sent
   }
 
+  /** Decisions about campaigns that are not carried out to their end: a planner was killed in the middle. */
+  async function sweepCampaigns(): Promise<number> {
+    let sent = 0
+    for await (const items of due(DUE.campaign))
+      for (const item of items) {
+        const campaign = as('campaign', item)
+        const seen = typeof item.dueAt === 'string' ? item.dueAt : ''
+        if (!(await pushCampaign(table, campaign, seen, after(now(), AGAIN_SECONDS)))) continue
+        await dispatch.plan('p1', [{ v: 1, kind: 'campaign', campaign: campaign.id }])
+        sent += 1
+      }
+    return sent
+  }
+
   async function sweepLevers(): Promise<number> {
     let sent = 0
     for await (const items of due(DUE.lever))
@@ -172,9 +232,11 @@ export function sweeper(ports: SweepPorts) {
   async function openTick(
     cause: 'expiry' | 'registration-deadline',
     issuer: string,
-    leases: readonly Lease[],
+    found: readonly Lease[],
     tick: string,
   ): Promise<number> {
+    const modes = modesFor(ports.modes, 'expired')
+    const leases = await unwatched(cause, issuer, modes, found)
     if (leases.length === 0) return 0
     const eventId = `${cause}/${issuer}/${tick}`
     const id = caseKey('rescind', eventId)
@@ -183,7 +245,7 @@ export function sweeper(ports: SweepPorts) {
     const { lane } = policyOf('expired', 'leases')
     const chunks = await openExpiry(
       table,
-      { id, event: key('event', 'rescind', eventId), eventId, issuer, cause, reason: why, lane },
+      { id, event: key('event', 'rescind', eventId), eventId, issuer, cause, reason: why, lane, modes },
       leases,
       after(now(), AGAIN_SECONDS),
       by,
@@ -196,22 +258,57 @@ export function sweeper(ports: SweepPorts) {
     return leases.length
   }
 
-  async function sweepExpired(tick: string): Promise<number> {
+  /** Those whose end was not reported yet, or that another mode is in force for since: what is only watched is told once. */
+  async function unwatched(
+    cause: 'expiry' | 'registration-deadline',
+    name: string,
+    modes: Modes,
+    leases: readonly Lease[],
+  ): Promise<readonly Lease[]> {
+    if (leases.every(({ watchedDue }) => watchedDue === undefined)) return leases
+    const issuer = await issuerOf(table, name)
+    const rules = { mode: leastCautious(modes), modes }
+    const told = ({ watchedDue, ...lease }: Lease) =>
+      watchedDue?.at === (cause === 'expiry' ? lease.expiresAt : lease.registerBy) &&
+      watchedDue.mode === modeOfLease(rules, lease, issuer)
+    await atOnce(leases.filter(told), (lease) => watchOn(table, lease, now()))
+    return leases.filter((lease) => !told(lease))
+  }
+
+  async function sweepExpired(tick: string, grace: Grace, swept: Swept): Promise<number> {
     let found = 0
     for (const issuer of await issuers(table)) {
+      const all: Lease[] = []
+      for await (const items of due(DUE.expiry(issuer.name))) all.push(...items.map((item) => as('lease', item)))
+      const at = now()
       const expired: Lease[] = []
-      for await (const items of due(DUE.expiry(issuer.name)))
-        expired.push(...items.map((item) => as('lease', item)).filter((lease) => lease.state === 'live'))
+      const graced: Lease[] = []
+      const overdue: Lease[] = []
+      for (const lease of all) {
+        if (lease.state === 'live')
+          (grace.expiry(lease) > at ? graced : lease.onExpiry === 'notify' ? overdue : expired).push(lease)
+        // What was recorded too late, and could only be watched then, ends at its expiry like any other.
+        else if (EXPIRING.includes(lease.state)) expired.push(lease)
+      }
+      const gives: Actor = { who: 'sweep', why: OUR_OUTAGE, at }
+      swept.graced += await atOnce(graced, (lease) => giveBack(table, lease, grace.expiry(lease), gives))
+      const tells: Actor = { who: 'sweep', why: 'the lease has expired, and its class only tells', at }
+      swept.overdue += await atOnce(overdue, (lease) => markOverdue(table, lease, tells))
       found += await openTick('expiry', issuer.name, expired, tick)
     }
     return found
   }
 
-  async function sweepRegistrations(tick: string): Promise<number> {
+  async function sweepRegistrations(tick: string, grace: Grace): Promise<number> {
     const byIssuer = new Map<string, Lease[]>()
     for await (const items of due(DUE.registration))
       for (const lease of items.map((item) => as('lease', item))) {
         if (lease.state !== 'registering') continue
+        const until = grace.deadline(lease.registerBy)
+        if (until > now()) {
+          await putOffRegistration(table, lease, until, { who: 'sweep', why: OUR_OUTAGE, at: now() })
+          continue
+        }
         byIssuer.set(lease.issuer, [...(byIssuer.get(lease.issuer) ?? []), lease])
       }
     let found = 0
@@ -220,13 +317,22 @@ export function sweeper(ports: SweepPorts) {
   }
 
   /** An orphan that nobody accepted before its deadline is offboarded, in one transaction with the end of its being one. */
-  async function sweepOrphans(): Promise<number> {
+  async function sweepOrphans(grace: Grace): Promise<number> {
     let opened = 0
     for await (const items of due(DUE.orphan))
       for (const item of items) {
         const identity = as('identity', item)
         if (identity.orphan === undefined) continue
-        const eventId = `orphan/${identity.key}/${identity.orphan.since}`
+        const until = grace.deadline(identity.orphan.deadline)
+        if (until > now()) {
+          await putOffOrphan(table, identity, until, { who: 'sweep', why: OUR_OUTAGE, at: now() })
+          continue
+        }
+        const modes = modesFor(ports.modes, 'offboarding')
+        const watches = leastCautious(modes) === 'observe'
+        // Told once where it may only be watched: it stays an orphan, and ends when another mode is in force.
+        if (watches) await watchOrphan(table, identity, now())
+        const eventId = `orphan/${identity.key}/${identity.orphan.since}${watches ? '/watched' : ''}`
         const id = caseKey('rescind', eventId)
         const by: Actor = {
           who: 'sweep',
@@ -236,9 +342,10 @@ export function sweeper(ports: SweepPorts) {
           at: now(),
         }
         const { lane } = policyOf('offboarding', 'identity')
-        const held = identity.protected
-          ? { state: 'held' as const, held: 'the identity is protected' }
-          : { state: 'opened' as const }
+        const held =
+          identity.protected && !watches
+            ? { state: 'held' as const, held: 'the identity is protected' }
+            : { state: 'opened' as const }
         const done = await openCase(
           table,
           {
@@ -252,11 +359,12 @@ export function sweeper(ports: SweepPorts) {
             reason: `owner ${identity.orphan.formerOwner} left and nobody accepted it before ${identity.orphan.deadline}`,
             requester: 'rescind',
             effectiveAt: by.at,
+            modes,
             ...held,
           },
           after(now(), AGAIN_SECONDS),
           by,
-          [stillOrphan(identity, by)],
+          watches ? [] : [stillOrphan(identity, by)],
         )
         if (!done) continue
         opened += 1
@@ -285,20 +393,85 @@ export function sweeper(ports: SweepPorts) {
     return tried
   }
 
-  /** Runs every sweep; one that fails does not keep the others from running, and is told. */
+  interface Time {
+    /** What has been lost; absent where nothing may be ended because its time is over. */
+    readonly grace?: Grace
+    /** Whether this sweep counts as seen: all before it is on record. */
+    readonly seen: boolean
+  }
+
+  /**
+   * Before anything is ended because its time is over: how long nobody could renew, and whether this table is the newest. In a
+   * restored table nothing is ended until an operator releases it, and the pause goes on until then: it is an outage like
+   * any other. Where one of the two is not known, no deadline is enforced.
+   */
+  async function timekeeping(began: string, failed: (error: unknown) => void): Promise<Time> {
+    const by: Actor = { who: 'sweep', at: began }
+    try {
+      if ((await controlOf(table))?.restored === undefined) {
+        const gap = await recordGap(table, ports.outage, by)
+        if (gap !== undefined) ports.log.warn('the pipeline was down', { from: gap.from, to: gap.to })
+      }
+    } catch (error) {
+      failed(error)
+      return { seen: false }
+    }
+    try {
+      if ((await countGeneration(table, ports.mark, ports.log, by)) === 'restored') return { seen: false }
+      return { grace: await graceOf(table, ports.outage, now()), seen: true }
+    } catch (error) {
+      failed(error)
+      return { seen: true }
+    }
+  }
+
+  /**
+   * Runs every sweep; one that fails does not keep the others from running, and is told.
+   */
   return async function sweep(): Promise<Swept> {
-    const tick = now().slice(0, 16)
-    const swept: Swept = { cases: 0, chunks: 0, levers: 0, registrations: 0, expired: 0, orphans: 0, parked: 0 }
+    const began = now()
+    const tick = began.slice(0, 16)
+    const swept: Swept = {
+      cases: 0,
+      chunks: 0,
+      levers: 0,
+      registrations: 0,
+      expired: 0,
+      graced: 0,
+      overdue: 0,
+      orphans: 0,
+      parked: 0,
+      campaigns: 0,
+      restorations: 0,
+      asks: 0,
+    }
+    const errors: unknown[] = []
+    const { grace, seen } = await timekeeping(began, (error) => {
+      errors.push(error)
+      ports.log.error('a sweep failed', { kind: 'timekeeping', error })
+    })
     const runs: [keyof Swept, () => Promise<number>][] = [
       ['levers', sweepLevers],
       ['cases', sweepCases],
       ['chunks', sweepChunks],
-      ['expired', () => sweepExpired(tick)],
-      ['registrations', () => sweepRegistrations(tick)],
-      ['orphans', sweepOrphans],
-      ['parked', sweepParked],
+      ['campaigns', sweepCampaigns],
+      [
+        'restorations',
+        () =>
+          sweepRestorations({ table, dispatch }, { restorations: due(DUE.restoration), parts: due(DUE.part) }, ({ resent }) =>
+            after(now(), againSeconds({ resent })),
+          ),
+      ],
+      ['asks', () => sweepAsks({ table, dispatch }, due(DUE.ask), (ask) => after(now(), againSeconds(ask)))],
+      ...(grace === undefined
+        ? []
+        : ([
+            ['expired', () => sweepExpired(tick, grace, swept)],
+            ['registrations', () => sweepRegistrations(tick, grace)],
+            ['orphans', () => sweepOrphans(grace)],
+            ['parked', sweepParked],
+          ] satisfies [keyof Swept, () => Promise<number>][])),
     ]
-    const errors: unknown[] = []
     for (const [kind, run] of runs) {
       try {
         swept[kind] = await run()
@@ -307,7 +480,8 @@ export function sweeper(ports: SweepPorts) {
         ports.log.error('a sweep failed', { kind, error })
       }
     }
-    if (errors.length > 0) throw new AggregateError(errors, `${errors.length} of ${runs.length} sweeps failed`)
+    if (seen) await beat(table, began, { who: 'sweep', at: now() })
+    if (errors.length > 0) throw new AggregateError(errors, `${errors.length} sweeps failed`)
     return swept
   }
 }

@@ -1,11 +1,25 @@
 import type { Job } from './job.ts'
+import { fillLeases, previewLeases } from './preview.ts'
 import { registerLeases } from './register.ts'
 import { revokeLeases } from './revoke.ts'
+
+function doing(job: Job): Promise<unknown> {
+  switch (job.do) {
+    case 'register':
+      return registerLeases(job.leases, job.table)
+    case 'revoke':
+      return revokeLeases(job)
+    case 'fill':
+      return fillLeases(job.leases, job.table)
+    case 'preview':
+      return previewLeases(job)
+  }
+}
 
 /** Entry of the benchmark's child processes: one job, one answer. */
 process.once('message', async (job: Job) => {
   try {
-    process.send?.({ answer: job.do === 'register' ? await registerLeases(job.leases, job.table) : await revokeLeases(job) })
+    process.send?.({ answer: await doing(job) })
   } catch (error) {
     process.send?.({ error: error instanceof Error ? `${error.stack}` : String(error) })
   }

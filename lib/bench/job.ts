@@ -12,6 +12,16 @@ export type Job =
       readonly archive: string
       readonly closingFilters: readonly string[]
     }
+  | { readonly do: 'fill'; readonly leases: number; readonly table: string }
+  | PreviewJob
+
+export interface PreviewJob {
+  readonly do: 'preview'
+  readonly type: 'compromise' | 'offboarding'
+  readonly table: string
+  /** Read whole leases instead of what a preview needs of them. */
+  readonly whole: boolean
+}
 
 /** How the leases came into the table. */
 export interface Registered {

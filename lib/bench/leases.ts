@@ -19,7 +19,7 @@ export interface LeaseRun {
 
 const REGION = 'us-east-1'
 /** Half of what a function has (512 MB), so that memory which grew would end the run instead of being taken from a large machine. */
-const HEAP = ['--max-old-space-size=256', '--expose-gc']
+export const HEAP = ['--max-old-space-size=256', '--expose-gc']
 const CREDENTIALS = { AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' }
 
 /**
@@ -68,7 +68,7 @@ export async function measureLeases(
   return { leases, registered, runs }
 }
 
-async function withStore<Result>(
+export async function withStore<Result>(
   { template }: Installation,
   folder: string,
   use: (dynamo: Dynamo) => Promise<Result>,
@@ -109,7 +109,7 @@ function cpuOf(pid: number | undefined): number | undefined {
 }
 
 /** Runs one job in a process of its own. */
-function job(todo: Job, endpoint: string, execArgv: string[]): Promise<unknown> {
+export function job(todo: Job, endpoint: string, execArgv: string[]): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const child = fork(new URL(import.meta.resolve('./child.ts')), [], {
       execArgv,

@@ -23,6 +23,7 @@ export const FREE: Definition = {
     restores: false,
     tidies: false,
     choosesName: true,
+    locates: false,
   },
   limits: { batch: 100, propagationSeconds: 0, callSeconds: 5, concurrency: 10 },
   serial: false,

@@ -44,6 +44,7 @@ export async function registerLeases(leases: number, name: string): Promise<Regi
     settings,
     seal: async () => Promise.reject(new Error('nothing to seal')),
     catalog: { [FREE.name]: FREE },
+    mac: async () => Promise.resolve(() => ''),
   })
   const requestOf = (place: number): LeaseRegistration => ({
     identity: IDENTITY,

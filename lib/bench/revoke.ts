@@ -27,7 +27,7 @@ import type { Counts } from './counted.ts'
 import { counted, keyOf, sets } from './counted.ts'
 import { IDENTITY, SOURCE, settings } from './identity.ts'
 import type { Job, Measured } from './job.ts'
-import { freeProvider } from './provider.ts'
+import { FREE, freeProvider } from './provider.ts'
 
 /** Messages of one queue under way at once, as on one machine (`lib/local/mappings.ts`): P0 comes one by one and has no ceiling. */
 const AT_ONCE = 10
@@ -75,8 +75,9 @@ export async function revokeLeases(job: Extract<Job, { do: 'revoke' }>): Promise
   const names = ['p0', 'p1', 'p2'].flatMap((lane) => [`plan-${lane}`, `work-free-${lane}`])
   const dispatch = dispatcher(plans, queues, names)
   const { limits } = settings
-  const accept = acceptor({ table: counted(store, 'intake', counts), dispatch, clock, settings })
-  const plan = planStage({ table: plans, dispatch, clock, log, limits, protected: settings.protected })
+  const catalog = { [FREE.name]: FREE }
+  const accept = acceptor({ table: counted(store, 'intake', counts), dispatch, clock, settings, catalog, mac: async () => () => '' })
+  const plan = planStage({ table: plans, dispatch, clock, log, settings, catalog })
   const module = freeProvider(() => first('containment'))
   const work = revokeWorker(module, {
     table: works,

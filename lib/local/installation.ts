@@ -81,6 +81,7 @@ export async function startInstallation({
     const trust = await makeTrust(folder, { issuer: DOMAIN })
     const hrSecret = `whsec_${randomBytes(32).toString('base64')}`
     trust.putSecret('rescind/sources/hr', hrSecret)
+    trust.keepSecret('rescind/keys/fingerprint', () => randomBytes(32).toString('base64'))
     // The issuers' data begins anew with the table that knows of it.
     rmSync(join(folder, 'issuers'), { recursive: true, force: true })
     const started = await Promise.allSettled([

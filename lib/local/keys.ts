@@ -24,6 +24,8 @@ export interface LocalTrust {
   ): Promise<string>
   /** Writes a secret that only its owner may read; returns its reference. */
   putSecret(reference: string, value: string): string
+  /** The same for one that must not change: what is there stays. */
+  keepSecret(reference: string, make: () => string): string
 }
 
 /** Makes the trust under `<folder>/trust` and `<folder>/secrets`, or takes up the one that is there. */
@@ -48,6 +50,19 @@ export async function makeTrust(folder: string, options: { readonly issuer?: str
   writeFileSync(jwksFile, JSON.stringify({ keys: [{ kty, crv, x, y, kid, alg, use }] }))
   const key = await importJWK(jwk, 'ES256')
 
+  const pathOf = (reference: string): string => {
+    const path = resolve(secretsFolder, reference)
+    if (relative(secretsFolder, path).startsWith('..'))
+      throw new RangeError(`a reference must not leave its folder: ${reference}`)
+    return path
+  }
+  const put = (reference: string, value: string): string => {
+    const path = pathOf(reference)
+    privateFolder(dirname(path))
+    writePrivate(path, value)
+    return reference
+  }
+
   return {
     issuer,
     algorithm: 'ES256',
@@ -64,14 +79,8 @@ export async function makeTrust(folder: string, options: { readonly issuer?: str
         .setExpirationTime(claims.exp ?? now + seconds)
         .sign(key)
     },
-    putSecret(reference, value) {
-      const path = resolve(secretsFolder, reference)
-      if (relative(secretsFolder, path).startsWith('..'))
-        throw new RangeError(`a reference must not leave its folder: ${reference}`)
-      privateFolder(dirname(path))
-      writePrivate(path, value)
-      return reference
-    },
+    putSecret: put,
+    keepSecret: (reference, make) => (existsSync(pathOf(reference)) ? reference : put(reference, make())),
   }
 }
 

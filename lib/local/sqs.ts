@@ -96,6 +96,13 @@ export async function startSqs(options: {
       return reply.send('<Error><Code>PreconditionFailed</Code><Condition>If-None-Match</Condition></Error>')
     }
   })
+  application.addHook('preHandler', async (request, reply) => {
+    const wanted = request.headers['if-match']
+    if (request.method === 'PUT' && wanted !== undefined && wanted !== entityTagOf(s3Store, request.url)) {
+      reply.header('content-type', 'application/xml').code(412)
+      return reply.send('<Error><Code>PreconditionFailed</Code><Condition>If-Match</Condition></Error>')
+    }
+  })
   const endpoint = await application.listen({ port: 0, host: '127.0.0.1' })
   const returns = setInterval(() => {
     for (const queue of sqsStore.allQueues()) if (queue.pollWaiters.length > 0) queue.processTimers()
@@ -202,6 +209,15 @@ function objectExists(store: Stores['s3Store'], url: string): boolean {
   const key = rest.join('/')
   if (bucket === undefined || !store.hasBucket(bucket)) return false
   return store.listObjects(bucket, { prefix: key, maxKeys: 1 }).objects[0]?.key === key
+}
+
+/** fauxqs does not know `If-Match` on writes either. The tag as S3 writes it, in quotation marks. */
+function entityTagOf(store: Stores['s3Store'], url: string): string | undefined {
+  const [bucket, ...rest] = new URL(url, 'http://localhost').pathname.slice(1).split('/').map(decodeURIComponent)
+  const key = rest.join('/')
+  if (bucket === undefined || !store.hasBucket(bucket)) return undefined
+  const found = store.listObjects(bucket, { prefix: key, maxKeys: 1 }).objects[0]
+  return found?.key === key ? found.etag : undefined
 }
 
 /**

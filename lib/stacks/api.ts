@@ -11,7 +11,7 @@ import { acknowledge } from './permissions.ts'
 
 /** `METHOD /path`, by the function that answers. Those of `intake` and `register` stand under `/aws` too. */
 export const ROUTES = {
-  intake: ['POST /v1/events'],
+  intake: ['POST /v1/events', 'POST /v1/reports'],
   register: [
     'POST /v1/leases',
     'GET /v1/leases',
@@ -19,6 +19,7 @@ export const ROUTES = {
     'POST /v1/leases/{id}/confirm',
     'POST /v1/leases/{id}/renew',
     'POST /v1/leases/{id}/release',
+    'POST /v1/spool',
   ],
   operate: [
     'PUT /v1/identities',
@@ -27,13 +28,44 @@ export const ROUTES = {
     'GET /v1/issuers',
     'GET /v1/cases',
     'GET /v1/cases/{id}',
+    'GET /v1/cases/{id}/leases',
+    'GET /v1/observed',
     'POST /v1/cases/{id}/approve',
     'POST /v1/cases/{id}/cancel',
     'GET /v1/parked',
     'GET /v1/orphans',
+    'GET /v1/overdue',
+    'GET /v1/tidy',
+    'POST /v1/leases/{id}/restore',
+    'POST /v1/identities/restore',
+    'POST /v1/cases/{id}/restore',
+    'GET /v1/restorations',
+    'GET /v1/restorations/{id}',
+    'GET /v1/violations',
+    'POST /v1/outages',
+    'GET /v1/outages',
     'GET /v1/quarantine',
     'GET /v1/audit',
+    'POST /v1/cases/{id}/reject',
+    'POST /v1/cases/{id}/hold',
+    'GET /v1/held',
+    'GET /v1/campaigns',
+    'GET /v1/campaigns/{id}',
+    'GET /v1/campaigns/{id}/cases',
+    'POST /v1/campaigns/{id}/approve',
+    'POST /v1/campaigns/{id}/reject',
+    'GET /v1/control',
+    'PUT /v1/control/kill-switch',
+    'POST /v1/control/release',
+    'POST /v1/aliases',
+    'GET /v1/aliases',
+    'POST /v1/aliases/{id}/approve',
+    'POST /v1/aliases/{id}/reject',
+    'POST /v1/aliases/remove',
+    'POST /v1/identities/reinstate',
+    'POST /v1/groups/reinstate',
   ],
+  preview: ['POST /v1/plans'],
 } as const
 
 const METHODS: Readonly<Record<string, HttpMethod>> = { GET: HttpMethod.GET, POST: HttpMethod.POST, PUT: HttpMethod.PUT }
@@ -74,7 +106,7 @@ export class Api extends Construct {
 
     const iam = new HttpIamAuthorizer()
     const none = new HttpNoneAuthorizer()
-    for (const which of ['intake', 'register', 'operate'] as const) {
+    for (const which of ['intake', 'register', 'operate', 'preview'] as const) {
       // One permission for the whole API: one for each route would outgrow the function's policy.
       const integration = new HttpLambdaIntegration(which, functions[which].function, { scopePermissionToRoute: false })
       for (const route of ROUTES[which]) {
@@ -88,7 +120,7 @@ export class Api extends Construct {
             'Its tokens (many issuers, EC and Ed25519 keys) and signatures are verified in code; see docs/architecture.md.',
           )
         }
-        if (which !== 'operate') add(`/aws${path}`, iam)
+        if (which === 'intake' || which === 'register') add(`/aws${path}`, iam)
       }
     }
   }

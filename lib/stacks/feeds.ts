@@ -78,7 +78,7 @@ export function feedFromStream(
 
 /**
  * What moves cases on: the case itself, its progress, a chunk that waits for its proof of death; and a lease that
- * retention removed, whose pointers go with it.
+ * retention removed, whose pointers go with it, or a case, whose mark goes with it.
  */
 export const CLOSING_ITEMS = [
   {
@@ -95,7 +95,12 @@ export const CLOSING_ITEMS = [
       },
     },
   },
-  { eventName: FilterRule.isEqual('REMOVE'), dynamodb: { OldImage: { kind: { S: FilterRule.isEqual('lease') } } } },
+  // A lease that ran out and whose class only tells.
+  {
+    eventName: FilterRule.isEqual('MODIFY'),
+    dynamodb: { NewImage: { kind: { S: FilterRule.isEqual('lease') }, listPk: { S: FilterRule.isEqual('OVERDUE') } } },
+  },
+  { eventName: FilterRule.isEqual('REMOVE'), dynamodb: { OldImage: { kind: { S: FilterRule.or('lease', 'case') } } } },
 ]
 
 /** Once a minute. A tick that fails is not repeated: the next one does its work. */

@@ -8,6 +8,7 @@ import { Api } from './api.ts'
 import { IntakeBus, OutcomeBus } from './buses.ts'
 import type { Ceilings } from './feeds.ts'
 import { CLOSING_ITEMS, feedEachMinute, feedFromLanes, feedFromStream } from './feeds.ts'
+import { FingerprintKey } from './fingerprint.ts'
 import type { FunctionContext } from './function.ts'
 import { StageFunction, workerTimeout } from './function.ts'
 import { Guard, PROTECTED_TAG, sparesProtected } from './guard.ts'
@@ -45,6 +46,7 @@ export class RescindStack extends Stack {
 
     const storage = new Storage(this, 'Storage', { config })
     const sealing = new Sealing(this, 'Sealing', { config })
+    const fingerprintKey = new FingerprintKey(this, 'FingerprintKey', { config })
     const intakeBus = new IntakeBus(this, 'IntakeBus', { config, prefix })
     const outcomeBus = new OutcomeBus(this, 'OutcomeBus', { prefix })
     const alarms = new Alarms(this, 'Alarms', { config })
@@ -58,10 +60,12 @@ export class RescindStack extends Stack {
         ...(memory === undefined ? {} : { memory }),
       })
     // An HTTP API waits 30 seconds at most; whoever answers must be done before.
-    const intakeHttp = stage('IntakeHttp', 'intake-http', 'Takes triggers over HTTP', 15)
+    const intakeHttp = stage('IntakeHttp', 'intake-http', 'Takes triggers and reports over HTTP', 25)
     const intake = stage('Intake', 'intake-bus', 'Takes triggers from the intake bus', 30)
     const register = stage('Register', 'register', 'Registers, confirms, renews and releases leases', 25)
     const operate = stage('Operate', 'operate', "The operators' API", 25)
+    // One CPU: it counts as long as it has time, and what it counts must be unpacked.
+    const preview = stage('Preview', 'plan-preview', 'Says what a trigger would do, and does nothing', 25, 1769)
     const plan = stage('Plan', 'plan', 'Opens cases, fences, orders containment, lists leases into chunks', 60)
     const close = stage('Close', 'close', 'Closes cases and announces their completion', 60)
     const prove = stage('Prove', 'prove', 'Writes the audit trail', 60)
@@ -93,8 +97,25 @@ export class RescindStack extends Stack {
     for (const each of [register, plan, ...workers.map((worker) => worker.stage)]) storage.allowTable(each.role, ALL)
     for (const each of [operate, sweep]) storage.allowTable(each.role, ALL, true)
     storage.allowTable(close.role, ALL)
-    for (const each of [intakeHttp, intake]) storage.allowTable(each.role, [...READ, ...WRITE])
-    for (const each of [intakeHttp, intake, register, operate, plan, close, sweep, ...workers.map((worker) => worker.stage)]) {
+    for (const each of [intakeHttp, intake]) {
+      storage.allowTable(each.role, [...READ, ...WRITE])
+      // What a responder has in hand is looked for at every issuer that is configured.
+      storage.allowList(each.role)
+    }
+    // It may look at everything that a case is planned from, and write nothing at all.
+    storage.allowTable(preview.role, READ)
+    storage.allowList(preview.role)
+    for (const each of [
+      intakeHttp,
+      intake,
+      register,
+      operate,
+      preview,
+      plan,
+      close,
+      sweep,
+      ...workers.map((worker) => worker.stage),
+    ]) {
       each.set({ TABLE_NAME: storage.table.tableName })
     }
 
@@ -127,6 +148,11 @@ export class RescindStack extends Stack {
         reason: `Secrets are added while it runs, and AWS ends their ARNs with random characters; all of them are named ${config.name}/${folder}/...`,
       })
     }
+    // Those who know credentials by their keyed hash.
+    for (const each of [intakeHttp, intake, register, preview]) {
+      fingerprintKey.allowReading(each.role)
+      each.set({ FINGERPRINT_KEY: fingerprintKey.setting, SECRETS: config.secrets })
+    }
     // Only handles that hold a secret are sealed; the other workers have nothing to open.
     const sealed = enabled.filter(({ secret }) => secret !== undefined).map(({ name }) => name)
     if (sealed.length > 0) sealing.allowSealing(register.role, sealed)
@@ -150,11 +176,14 @@ export class RescindStack extends Stack {
     for (const each of [prove, operate]) {
       each.set({ ARCHIVE_BUCKET: storage.archive.bucketName, AUDIT_INDEX_TABLE: storage.auditIndex.tableName })
     }
+    // A table restored from a backup is behind a mark that is no part of it.
+    storage.allowMark(sweep.role)
+    sweep.set({ ARCHIVE_BUCKET: storage.archive.bucketName })
     outcomeBus.allowAnnouncing(close.role)
     close.set({ OUTCOME_BUS: outcomeBus.bus.eventBusName })
 
     // What feeds whom.
-    const api = new Api(this, 'Api', { config, prefix, functions: { intake: intakeHttp, register, operate } })
+    const api = new Api(this, 'Api', { config, prefix, functions: { intake: intakeHttp, register, operate, preview } })
     const fromBus = intakeBus.feed(intake, prefix)
     if (fromBus !== undefined) alarms.watchDead(fromBus, 'intake-bus-dead')
     feedFromLanes(plan, planLanes, config.lanes, { p0: 1, p1: 5, p2: 5 })
@@ -174,7 +203,7 @@ export class RescindStack extends Stack {
     )
     alarms.watchDead(feedEachMinute(this, sweep, prefix), 'sweep-dead')
     for (const each of [close, prove]) alarms.watchStream(each)
-    for (const each of [intakeHttp, intake, register, operate, plan, sweep, ...workers.map((worker) => worker.stage)])
+    for (const each of [intakeHttp, intake, register, operate, preview, plan, sweep, ...workers.map((worker) => worker.stage)])
       alarms.watchErrors(each)
     alarms.watchSweep(sweep)
 

@@ -8,6 +8,8 @@ import { Construct } from 'constructs'
 import type { Config } from '../config.ts'
 import { acknowledge, allow } from './permissions.ts'
 
+const MARK_KEY = 'control/generation.json'
+
 const KEYS = { partitionKey: { name: 'pk', type: AttributeType.STRING }, sortKey: { name: 'sk', type: AttributeType.STRING } }
 
 /** The table, the audit index, the archive of audit segments, and the key that encrypts all three. */
@@ -101,6 +103,8 @@ export class Storage extends Construct {
           noncurrentVersionExpiration: Duration.days(config.archive.retentionDays),
           abortIncompleteMultipartUploadAfter: Duration.days(1),
         },
+        // The mark is written anew each minute; where two rules meet, S3 keeps to the shorter time.
+        { prefix: MARK_KEY, noncurrentVersionExpiration: Duration.days(30) },
       ],
     })
   }
@@ -115,6 +119,11 @@ export class Storage extends Construct {
       })
     }
     this.#allowKey(role, 'dynamodb')
+  }
+
+  /** Reading the operators' lists. */
+  allowList(role: Role): void {
+    allow(role, { actions: ['dynamodb:Query'], resources: [`${this.table.tableArn}/index/list`] })
   }
 
   allowStream(role: Role): void {
@@ -140,6 +149,14 @@ export class Storage extends Construct {
       resources: [this.archive.arnForObjects('segments/*')],
       reason: 'Each segment is an object of its own; the prefix holds nothing else.',
     })
+    this.#allowKey(role, 's3')
+  }
+
+  /** The generation mark: one object of the archive's bucket, whose name `functions/runtime/mark.ts` has too. */
+  allowMark(role: Role): void {
+    allow(role, { actions: ['s3:GetObject', 's3:PutObject'], resources: [this.archive.arnForObjects(MARK_KEY)] })
+    // Without it S3 answers 403 for an object that is not there yet, and a missing right would look like a first start.
+    allow(role, { actions: ['s3:ListBucket'], resources: [this.archive.bucketArn] })
     this.#allowKey(role, 's3')
   }
 

@@ -11,6 +11,7 @@ import {
   ListRolePoliciesCommand,
   PutRolePolicyCommand,
   PutUserPolicyCommand,
+  UpdateAccessKeyCommand,
 } from '@aws-sdk/client-iam'
 import { ListBucketsCommand, S3Client } from '@aws-sdk/client-s3'
 import { AssumeRoleCommand, GetCallerIdentityCommand, STSClient } from '@aws-sdk/client-sts'
@@ -20,6 +21,7 @@ import { definition, Settings as SettingsSchema, Target as TargetSchema } from '
 import { provider as module } from '../../functions/providers/aws-iam/provider.ts'
 import type { Provider, Warrant } from '../../functions/providers/contract.ts'
 import { IssuerRefused, IssuerUnavailable } from '../../functions/providers/contract.ts'
+import { mac } from '../support/mac.ts'
 import { startMiniStack } from '../support/ministack.ts'
 
 const stack = await startMiniStack()
@@ -83,16 +85,22 @@ describe.skipIf(stack === undefined)('aws-iam against MiniStack with IAM enforce
     return role?.RoleId ?? ''
   }
 
-  async function assume(roleName: string, sessionName: string): Promise<Credentials> {
+  /** A session of an hour; `issuedAt` as AWS dates its token: an hour before its end. */
+  async function assume(roleName: string, sessionName: string): Promise<Credentials & { readonly issuedAt: string }> {
     const sts = new STSClient(client(stack?.rootCredentials ?? { accessKeyId: '', secretAccessKey: '' }))
     const { Credentials: session } = await sts.send(
-      new AssumeRoleCommand({ RoleArn: `arn:aws:iam::${account}:role/${roleName}`, RoleSessionName: sessionName }),
+      new AssumeRoleCommand({
+        RoleArn: `arn:aws:iam::${account}:role/${roleName}`,
+        RoleSessionName: sessionName,
+        DurationSeconds: 3600,
+      }),
     )
     sts.destroy()
     return {
       accessKeyId: session?.AccessKeyId ?? '',
       secretAccessKey: session?.SecretAccessKey ?? '',
       sessionToken: session?.SessionToken ?? '',
+      issuedAt: new Date((session?.Expiration?.getTime() ?? 0) - 3_600_000).toISOString(),
     }
   }
 
@@ -133,10 +141,10 @@ describe.skipIf(stack === undefined)('aws-iam against MiniStack with IAM enforce
       },
     )
     opened.push(connected)
-    const { tidy, restore, contain, release } = connected
-    if (tidy === undefined || restore === undefined || contain === undefined || release === undefined)
+    const { tidy, restore, contain, release, locate } = connected
+    if (tidy === undefined || restore === undefined || contain === undefined || release === undefined || locate === undefined)
       throw new Error('incomplete')
-    return { ...connected, tidy, restore, contain, release }
+    return { ...connected, tidy, restore, contain, release, locate }
   }
 
   const warrant = (lane: Warrant['lane'] = 'p1', epoch = 1): Warrant => ({
@@ -166,13 +174,15 @@ describe.skipIf(stack === undefined)('aws-iam against MiniStack with IAM enforce
     expect(words(await aws.verify(target, warrant()))).toEqual(['dead'])
     expect(words(await aws.revoke(target, warrant()))).toEqual(['absent'])
 
-    expect(words(await aws.restore(target, warrant()))).toEqual(['revoked'])
+    expect(words(await aws.restore(target, warrant()))).toEqual(['restored'])
+    expect(words(await aws.restore(target, warrant()))).toEqual(['restored'])
     expect(await attempt(key)).toBe('works')
     expect(words(await aws.tidy(target, warrant()))).toEqual(['irrevocable'])
     await aws.revoke(target, warrant())
     expect(words(await aws.tidy(target, warrant()))).toEqual(['revoked'])
     expect(words(await aws.tidy(target, warrant()))).toEqual(['absent'])
     expect(words(await aws.revoke(target, warrant()))).toEqual(['absent'])
+    expect(words(await aws.restore(target, warrant()))).toEqual(['gone'])
   })
 
   it('a user that is gone and one that came after it under the same name are told apart', async () => {
@@ -204,8 +214,85 @@ describe.skipIf(stack === undefined)('aws-iam against MiniStack with IAM enforce
     expect(await assumeUntilItWorks('app', 'job-1')).toBe('works')
     expect(await attempt(job)).toBe('AccessDenied')
 
-    expect(words(await aws.restore(target, held))).toEqual(['revoked'])
+    expect(words(await aws.restore(target, held))).toEqual(['restored'])
     expect(await attempt(job)).toBe('works')
+  })
+
+  it('of two sessions with one name the one that is named by its time of issue is cut, the other goes on', async () => {
+    const roleId = await newRole('shared')
+    const aws = await connect()
+    const one = await assume('shared', 'GitHubActions')
+    let other = await assume('shared', 'GitHubActions')
+    // Tokens are dated by the second: two of one second cannot be told apart.
+    while (other.issuedAt === one.issuedAt) other = await assume('shared', 'GitHubActions')
+    const target = (issuedAt: string) =>
+      subject({ kind: 'role-session', roleName: 'shared', roleId, sessionName: 'GitHubActions', issuedAt })
+    expect([await attempt(one), await attempt(other)]).toEqual(['works', 'works'])
+    const held = warrant()
+    expect(words(await aws.revoke(target(one.issuedAt), held))).toEqual(['revoked'])
+    expect([await attempt(one), await attempt(other)]).toEqual(['AccessDenied', 'works'])
+    expect(words(await aws.verify(target(one.issuedAt), held))).toEqual(['dead'])
+    expect(words(await aws.verify(target(other.issuedAt), held))).toEqual(['alive'])
+    expect(words(await aws.restore(target(one.issuedAt), held))).toEqual(['restored'])
+    expect([await attempt(one), await attempt(other)]).toEqual(['works', 'works'])
+  })
+
+  it('gives back what was cut and contained only when both are undone', async () => {
+    const userId = await newUser('both')
+    const key = await newKey('both')
+    const aws = await connect()
+    const lever = { kind: 'user', userName: 'both', userId } as const
+    const target = subject({ kind: 'access-key', userName: 'both', userId, accessKeyId: key.accessKeyId })
+    await aws.contain(lever, warrant('p1', 3))
+    expect(words(await aws.revoke(target, warrant('p1', 3)))).toEqual(['revoked'])
+    expect(words(await aws.restore(target, warrant('p1', 3)))).toEqual(['restored'])
+    expect(await attempt(key)).toMatch(/^Invalid/)
+    expect((await aws.release(lever, warrant('p1', 3))).status).toBe('done')
+    expect(await attempt(key)).toBe('works')
+  })
+
+  it('restores no key that somebody else had deactivated', async () => {
+    await newUser('shut-before')
+    const key = await newKey('shut-before')
+    await root.send(new UpdateAccessKeyCommand({ UserName: 'shut-before', AccessKeyId: key.accessKeyId, Status: 'Inactive' }))
+    const aws = await connect()
+    const target = subject({ kind: 'access-key', userName: 'shut-before', accessKeyId: key.accessKeyId })
+    expect(words(await aws.revoke(target, warrant()))).toEqual(['absent'])
+    expect(words(await aws.restore(target, warrant()))).toEqual(['refused'])
+    expect(await attempt(key)).toMatch(/^Invalid/)
+  })
+
+  it('finds the user of a pasted key that nobody registered, and cuts it', async () => {
+    const userId = await newUser('unregistered')
+    const key = await newKey('unregistered')
+    const aws = await connect()
+    const pasted = `[default]\naws_access_key_id = ${key.accessKeyId}\naws_secret_access_key = ${key.secretAccessKey}\n`
+    const clue = definition.recognise?.(pasted, mac)
+    expect(clue?.credential).toBe(`access-key:${key.accessKeyId}`)
+    expect(JSON.stringify(clue)).not.toContain(key.secretAccessKey)
+    const located = await aws.locate(clue?.query ?? {})
+    if (located.status !== 'found') throw new Error(located.said)
+    expect(located).toMatchObject({
+      target: { kind: 'access-key', userName: 'unregistered', userId, accessKeyId: key.accessKeyId },
+      lever: { kind: 'user', userName: 'unregistered', userId },
+      identity: `arn:aws:iam::${account}:user/unregistered`,
+    })
+    expect(await attempt(key)).toBe('works')
+    expect(words(await aws.revoke(subject(located.target), warrant('p0')))).toEqual(['revoked'])
+    expect(await attempt(key)).toMatch(/^Invalid/)
+    expect(await aws.locate({ accessKeyId: 'AKIA0000000000000000' })).toMatchObject({ status: 'unknown' })
+  })
+
+  it("finds a session's role by what CloudTrail tells of it", async () => {
+    const roleId = await newRole('leaked')
+    const session = await assume('leaked', 'job-9')
+    const aws = await connect()
+    const event = { principalId: `${roleId}:job-9`, arn: `arn:aws:sts::${account}:assumed-role/leaked/job-9` }
+    const located = await aws.locate(definition.recognise?.(JSON.stringify(event), mac)?.query ?? {})
+    if (located.status !== 'found') throw new Error(located.said)
+    expect(located.identity).toBe(`arn:aws:iam::${account}:role/leaked`)
+    expect(words(await aws.revoke(subject(located.target), warrant('p0')))).toEqual(['revoked'])
+    expect(await attempt(session)).toBe('AccessDenied')
   })
 
   it('a batch of sessions becomes one policy, each lane has its own, and none loses what another wrote', async () => {

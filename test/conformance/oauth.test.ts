@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
@@ -10,6 +10,7 @@ import { provider as module } from '../../functions/providers/oauth/provider.ts'
 import type { LocalOAuth } from '../../lib/local/issuers/oauth.ts'
 import { startOAuth } from '../../lib/local/issuers/oauth.ts'
 import { freePort } from '../../lib/local/issuers/postgres.ts'
+import { mac } from '../support/mac.ts'
 import type { Credential, Harness } from './suite.ts'
 import { conformance, expectNoSecret, rejection, startGate, tools, WARRANT } from './suite.ts'
 
@@ -42,6 +43,7 @@ async function harness(tokenType: TokenType): Promise<Harness<Target, Secret, ne
     // The protocol does not tell; the introspection before does.
     repeated: 'absent',
     mint: () => mint(server, tokenType),
+    pasted: ({ subject: { secret } }) => [` ${secret?.token}\n`, `authorization: bearer ${secret?.token}`],
     neverExisted: () => ({
       subject: { lease: 'never', target: { tokenType }, secret: { token: 'never-issued' } },
       status: 'absent',
@@ -116,11 +118,13 @@ describe('oauth alone, on a real server', () => {
     ])
   })
 
-  it('names a credential by the hash of its token', async () => {
+  it('names a credential by the keyed hash of its token', async () => {
     const token = 'abc'
-    expect(definition.credential({ tokenType: 'access_token' }, { token })).toBe(
-      'sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad',
-    )
+    const name = definition.credential({ tokenType: 'access_token' }, { token }, mac)
+    expect(name).toBe(definition.credential({ tokenType: 'refresh_token' }, { token }, mac))
+    expect(name).not.toContain(createHash('sha256').update(token).digest('hex'))
+    const otherKey = (text: string) => createHmac('sha256', 'another installation').update(text).digest('hex')
+    expect(name).not.toBe(definition.credential({ tokenType: 'access_token' }, { token }, otherKey))
   })
 
   it('takes only addresses to which a secret may be sent', () => {

@@ -170,6 +170,16 @@ async function harness(asLesser: boolean): Promise<Harness<Target, never, Lever,
     repeated: 'revoked',
     hostileNames: HOSTILE_NAMES,
     mint: (options) => world.mint(by, options),
+    pasted({ subject: { target }, secrets: [password = ''] }) {
+      const { host, port, database } = world.server
+      const role = encodeURIComponent(target.role)
+      return [
+        `postgres://${role}:${password}@${host}:${port}/${database}`,
+        `DATABASE_URL="postgresql://${role}:${password}@${host}/${database}?sslmode=require"`,
+        `host=${host} dbname=${database} password=${password} user='${target.role}'`,
+        `role ${target.role}`,
+      ]
+    },
     neverExisted: () => ({
       subject: { lease: 'never', target: { role: 'never existed', oid: '4000000000' } },
       status: 'absent',
@@ -314,7 +324,7 @@ describe('postgresql alone', () => {
     expect(await provider.revoke([subject], WARRANT)).toMatchObject([
       { status: 'revoked', said: 'already NOLOGIN, no session left' },
     ])
-    expect(await provider.restore?.([subject], WARRANT)).toMatchObject([{ status: 'irrevocable' }])
+    expect(await provider.restore?.([subject], WARRANT)).toMatchObject([{ status: 'refused' }])
     expect(await works()).toBe(false)
   })
 
@@ -360,7 +370,32 @@ describe('postgresql alone', () => {
       { status: 'revoked', said: expect.stringContaining('not marked') },
     ])
     expect([await member.works(), await single.works()]).toEqual([false, false])
-    expect(await provider.restore?.([single.subject], WARRANT)).toMatchObject([{ status: 'irrevocable' }])
+    expect(await provider.restore?.([single.subject], WARRANT)).toMatchObject([{ status: 'refused' }])
+  })
+
+  it('waits for its marker while other cuts set it, so that each of many can be undone; not for ever', async () => {
+    const [first, ...all] = await Promise.all(Array.from({ length: 4 }, () => world.mint(root)))
+    const [single, late] = [await world.mint(root), await world.mint(root)]
+    const [patient, hasty] = [await connect(), await connect({ statementTimeoutMilliseconds: 600 })]
+    // Whoever grants the marker holds it until the commit.
+    const other = await world.client()
+    const held = async (during: () => Promise<unknown>) => {
+      await other.query('BEGIN')
+      await other.query(`GRANT rescind_revoked TO ${first?.subject.target.role}`)
+      const answer = during()
+      await root.query('SELECT pg_sleep(0.4)')
+      await other.query('ROLLBACK')
+      return await answer
+    }
+    const batch = [...all, single].map(({ subject }) => subject)
+    const marked = { status: 'revoked', said: expect.not.stringContaining('not marked') }
+    expect(await held(() => patient.revoke(batch, WARRANT))).toMatchObject(batch.map(() => marked))
+    expect(await patient.restore?.(batch, WARRANT)).toMatchObject(batch.map(() => ({ status: 'restored' })))
+    expect(await single.works()).toBe(true)
+    expect(await held(() => hasty.revoke([late.subject], WARRANT))).toMatchObject([
+      { status: 'revoked', said: expect.stringContaining('not marked') },
+    ])
+    expect(await late.works()).toBe(false)
   })
 
   it('does not call a group contained that does not exist', async () => {
@@ -434,6 +469,27 @@ describe('postgresql alone', () => {
       expect(await provider.tidy?.([first.subject], WARRANT)).toMatchObject([{ status: 'absent' }])
     })
 
+    it('restores an owner of tables within the soak: the old password works, the tables are intact', async () => {
+      const provider = await connect({ reassignTo: names.heir }, admin())
+      const { subject, works, open, secrets } = await owner()
+      const session = await open?.()
+      await provider.revoke([subject], WARRANT)
+      expect([await works(), await session?.alive()]).toEqual([false, false])
+      expect(await provider.restore?.([subject], WARRANT)).toMatchObject([{ status: 'restored' }])
+      expect(await works()).toBe(true)
+      for (const database of names.databases) {
+        const inside = await world.client({ user: subject.target.role, password: secrets[0] ?? '' }, database)
+        const table = `t ${subject.target.role}`
+        expect((await inside.query(`SELECT x FROM ${quoted(table)}`)).rows).toEqual([{ x: 42 }])
+        await inside.query(`INSERT INTO ${quoted(table)} VALUES (43)`)
+        const { rows } = await inside.query('SELECT tableowner FROM pg_tables WHERE tablename = $1', [table])
+        expect(rows).toEqual([{ tableowner: subject.target.role }])
+        await inside.end()
+      }
+      expect(await provider.tidy?.([subject], WARRANT)).toMatchObject([{ status: 'irrevocable' }])
+      expect(await works()).toBe(true)
+    })
+
     const foreign = async () => {
       const provider = await connect({ reassignTo: names.heir }, admin())
       const { subject, works } = await owner(true)
@@ -460,6 +516,167 @@ describe('postgresql alone', () => {
       const gone = await connect({ reassignTo: 'no such heir' }, admin())
       expect(await gone.tidy?.([owning.subject], WARRANT)).toMatchObject([{ status: 'irrevocable' }])
     })
+  })
+
+  describe.each([
+    ['a superuser', false],
+    ['no superuser', true],
+  ])('sessions of a shared role, ended by %s', (_title, asLesser) => {
+    const admin = () => (asLesser ? LESSER : world.server.admin)
+    const warrant = () => ({ ...WARRANT, fencedAt: new Date(Date.now() + 1000).toISOString() })
+    beforeAll(async () => {
+      await root.query(`GRANT pg_read_all_stats TO ${quoted(LESSER.user)}`)
+    })
+    afterAll(async () => {
+      await root.query(`REVOKE pg_read_all_stats FROM ${quoted(LESSER.user)}`)
+    })
+
+    /** A job's connection, and its target: all sessions of its name, or itself alone. */
+    const job = async (runner: Credential<Target, never>, applicationName: string) => {
+      const { role, oid = '' } = runner.subject.target
+      const { host, port, database } = world.server
+      const client = new pg.Client({
+        host,
+        port,
+        database,
+        user: role,
+        password: runner.secrets[0] ?? '',
+        application_name: applicationName,
+      })
+      client.on('error', () => undefined)
+      await client.connect()
+      const { rows } = await client.query<{ pid: number; startedAt: string }>(
+        `SELECT pid, to_char(backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS "startedAt"
+           FROM pg_stat_activity WHERE pid = pg_backend_pid()`,
+      )
+      const { pid, startedAt } = rows[0] ?? { pid: 0, startedAt: '' }
+      const target = (session: Target['session']) => module.definition.target.parse({ role, oid, session })
+      return {
+        pid,
+        startedAt,
+        all: { lease: `all ${pid}`, target: target({ applicationName }) },
+        one: { lease: `one ${pid}`, target: target({ applicationName, pid, startedAt }) },
+        alive: () =>
+          client.query('SELECT 1').then(
+            () => true,
+            () => false,
+          ),
+        close: () => client.end().catch(() => undefined),
+      }
+    }
+
+    it('ends one job and leaves its sibling of the same name, and the role, alone', async () => {
+      const provider = await connect({}, admin())
+      const runner = await world.mint(asLesser ? lesser : root)
+      const [ended, sibling] = [await job(runner, 'nightly'), await job(runner, 'nightly')]
+      expect(await provider.verify([ended.one, sibling.one, ended.all], warrant())).toMatchObject([
+        { status: 'alive' },
+        { status: 'alive' },
+        { status: 'alive' },
+      ])
+      expect(await provider.revoke([ended.one], warrant())).toMatchObject([
+        { status: 'revoked', said: expect.stringContaining(`process ${ended.pid}`) },
+      ])
+      expect([await ended.alive(), await sibling.alive(), await runner.works()]).toEqual([false, true, true])
+      expect(await provider.verify([ended.one, sibling.one], warrant())).toMatchObject([{ status: 'dead' }, { status: 'alive' }])
+      expect(await provider.revoke([ended.one], warrant())).toMatchObject([{ status: 'absent' }])
+      expect(await provider.tidy?.([ended.one], warrant())).toMatchObject([{ status: 'absent' }])
+      expect(await provider.restore?.([ended.one], warrant())).toMatchObject([{ status: 'refused' }])
+      expect([await sibling.alive(), await runner.works()]).toEqual([true, true])
+      await sibling.close()
+    })
+
+    it('takes a process id that is used again for another session', async () => {
+      const provider = await connect({}, admin())
+      const runner = await world.mint(asLesser ? lesser : root)
+      const later = await job(runner, 'nightly')
+      const session = { applicationName: 'nightly', pid: later.pid, startedAt: '2026-01-01T00:00:00.000Z' }
+      const earlier = { lease: 'earlier', target: { ...runner.subject.target, session } }
+      expect(await provider.verify([earlier], warrant())).toMatchObject([{ status: 'dead' }])
+      expect(await provider.revoke([earlier], warrant())).toMatchObject([{ status: 'absent' }])
+      const stranger = await world.mint(asLesser ? lesser : root)
+      const foreign = { lease: 'foreign', target: { ...stranger.subject.target, session: later.one.target.session } }
+      expect(await provider.revoke([foreign], warrant())).toMatchObject([{ status: 'absent' }])
+      expect(await later.alive()).toBe(true)
+      await later.close()
+    })
+
+    it('ends all sessions of a name where none is named, and no other name and no other role', async () => {
+      const provider = await connect({}, admin())
+      const [runner, other] = [await world.mint(asLesser ? lesser : root), await world.mint(asLesser ? lesser : root)]
+      const [one, two] = [await job(runner, `it's "nightly"`), await job(runner, `it's "nightly"`)]
+      const [named, foreign] = [await job(runner, 'hourly'), await job(other, `it's "nightly"`)]
+      expect(await provider.revoke([one.all], warrant())).toMatchObject([
+        { status: 'revoked', said: expect.stringContaining('2 ended') },
+      ])
+      expect([await one.alive(), await two.alive()]).toEqual([false, false])
+      expect([await named.alive(), await foreign.alive(), await runner.works()]).toEqual([true, true, true])
+      expect(await provider.revoke([one.all], warrant())).toMatchObject([{ status: 'absent' }])
+      const next = await job(runner, `it's "nightly"`)
+      expect(await provider.verify([one.all], { ...WARRANT, fencedAt: '2026-01-01T00:00:00.000Z' })).toMatchObject([
+        { status: 'dead' },
+      ])
+      expect(await next.alive()).toBe(true)
+      await Promise.all([named, foreign, next].map((session) => session.close()))
+    })
+
+    it('answers for roles and sessions of one batch in order, and finds a session whose role is gone', async () => {
+      const provider = await connect({}, admin())
+      const by = asLesser ? lesser : root
+      const [runner, plain, dropped] = [await world.mint(by), await world.mint(by), await world.mint(by)]
+      const [first, orphan] = [await job(runner, 'a'), await job(dropped, 'b')]
+      await by.query(`DROP ROLE ${dropped.subject.target.role}`)
+      const { oid: _oid, ...nameless } = orphan.one.target
+      const byName = { lease: 'by name', target: nameless }
+      expect(await provider.verify([byName, plain.subject], warrant())).toMatchObject([{ status: 'alive' }, { status: 'alive' }])
+      const answers = await provider.revoke([plain.subject, orphan.one, first.one, byName], warrant())
+      expect(answers.map(({ status }) => status)).toEqual(['revoked', 'revoked', 'revoked', 'revoked'])
+      expect([await plain.works(), await orphan.alive(), await first.alive(), await runner.works()]).toEqual([
+        false,
+        false,
+        false,
+        true,
+      ])
+    })
+
+    it('ends no session of its own, and none of a superuser', async () => {
+      const provider = await connect({}, admin())
+      const superuser = await world.mint(root, { with: 'SUPERUSER' })
+      const own = { role: admin().user, session: { applicationName: 'rescind' } }
+      const powerful = await job(superuser, 'maintenance')
+      expect(await provider.revoke([{ lease: 'own', target: own }, powerful.one, powerful.all], warrant())).toMatchObject([
+        { status: 'irrevocable' },
+        { status: 'irrevocable' },
+        { status: 'irrevocable' },
+      ])
+      expect(await powerful.alive()).toBe(true)
+      await powerful.close()
+    })
+  })
+
+  it('ends no session where the admin may not see when it began, and says which grant is missing', async () => {
+    const provider = await connect({}, LESSER)
+    const runner = await world.mint(lesser)
+    const session = await runner.open?.()
+    const target = { ...runner.subject.target, session: { applicationName: 'job' } }
+    expect(await provider.revoke([{ lease: 'blind', target }], WARRANT)).toMatchObject([
+      { status: 'irrevocable', said: expect.stringContaining('pg_read_all_stats') },
+    ])
+    expect(await provider.verify([{ lease: 'blind', target }], WARRANT)).toMatchObject([{ status: 'unknown' }])
+    expect(await session?.alive()).toBe(true)
+    await session?.close()
+  })
+
+  it('finds a role by what a person has, and says where it cannot be cut', async () => {
+    const provider = await connect({}, LESSER)
+    const superuser = await world.mint(root, { with: 'SUPERUSER' })
+    expect(await provider.locate?.({ role: superuser.subject.target.role })).toMatchObject({
+      status: 'found',
+      said: expect.stringContaining('superuser'),
+      target: superuser.subject.target,
+    })
+    expect(await provider.locate?.({ role: '' })).toMatchObject({ status: 'unknown' })
+    expect(await provider.locate?.({})).toMatchObject({ status: 'unknown' })
   })
 
   it('says what right the admin lacks', async () => {

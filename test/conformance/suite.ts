@@ -12,6 +12,7 @@ import type {
   Warrant,
 } from '../../functions/providers/contract.ts'
 import { IssuerRefused, IssuerUnavailable } from '../../functions/providers/contract.ts'
+import { mac } from '../support/mac.ts'
 
 /**
  * What every provider must show, against its real issuer or its fake. A provider's test file makes a `Harness`, calls
@@ -36,6 +37,8 @@ export interface Harness<Target, Secret, Lever, Settings> {
   replace?(credential: Credential<Target, Secret>): Promise<Credential<Target, Secret>>
   /** Names that this issuer allows and that are hard to quote. */
   readonly hostileNames?: readonly string[]
+  /** Texts that a person may have of it, secrets included: each must be recognised. Where the definition recognises. */
+  pasted?(credential: Credential<Target, Secret>): readonly string[]
   /** Makes the lever of a new identity. */
   lever?(): Promise<Lever>
   stop(): Promise<void>
@@ -141,7 +144,7 @@ export function conformance<Target, Secret, Lever, Settings>(
       const { subject } = await harness.mint()
       expect(definition.target.safeParse(subject.target).success).toBe(true)
       if (definition.secret !== undefined) expect(definition.secret.safeParse(subject.secret).success).toBe(true)
-      expectNoSecret(definition.credential(subject.target, subject.secret), (await harness.mint()).secrets)
+      expectNoSecret(definition.credential(subject.target, subject.secret, mac), (await harness.mint()).secrets)
       expect(definition.limits.batch).toBeLessThanOrEqual(100)
     })
 
@@ -151,6 +154,8 @@ export function conformance<Target, Secret, Lever, Settings>(
       expect(provider.tidy !== undefined).toBe(capabilities.tidies)
       expect(provider.contain !== undefined).toBe(capabilities.containment === 'identity')
       expect(provider.release !== undefined).toBe(capabilities.containment === 'identity')
+      expect(provider.locate !== undefined).toBe(capabilities.locates)
+      expect(harness.pasted !== undefined).toBe(module.definition.recognise !== undefined)
       expect(harness.lever !== undefined).toBe(capabilities.containment === 'identity')
       expect(harness.hostileNames !== undefined).toBe(capabilities.choosesName)
     })
@@ -312,14 +317,124 @@ export function conformance<Target, Secret, Lever, Settings>(
       const provider = await connect()
       const [wanted, other] = [await harness.mint(), await harness.mint()]
       await provider.revoke([wanted.subject, other.subject], WARRANT)
-      await provider.restore?.([wanted.subject], WARRANT)
+      expect(await provider.restore?.([wanted.subject], WARRANT)).toMatchObject([{ status: 'restored' }])
       expect([await wanted.works(), await other.works()]).toEqual([true, false])
       expect(await provider.verify([wanted.subject, other.subject], WARRANT)).toMatchObject([
         { status: 'alive' },
         { status: 'dead' },
       ])
-      await provider.restore?.([wanted.subject], WARRANT)
+      expect(await provider.restore?.([wanted.subject], WARRANT)).toMatchObject([{ status: 'restored' }])
       expect(await wanted.works()).toBe(true)
+      expect(await provider.revoke([wanted.subject], WARRANT)).toMatchObject([{ status: 'revoked' }])
+      expect(await wanted.works()).toBe(false)
+    })
+
+    when(capabilities.restores, 'leaves as it is what was never cut, and answers for each of a batch', async () => {
+      const provider = await connect()
+      const [live, cut] = [await harness.mint(), await harness.mint()]
+      const session = await open(live)
+      const never = harness.neverExisted()
+      await provider.revoke([cut.subject], WARRANT)
+      const answers = await provider.restore?.([live.subject, never.subject, cut.subject], WARRANT)
+      expect(answers?.map(({ status }) => status)).toEqual(['restored', 'gone', 'restored'])
+      expect(answers?.every(({ said }) => said !== '')).toBe(true)
+      expect([await live.works(), await cut.works()]).toEqual([true, true])
+      if (session !== undefined) expect(await session.alive()).toBe(true)
+      expect(await provider.restore?.([], WARRANT)).toEqual([])
+    })
+
+    when(capabilities.restores && capabilities.tidies, 'cannot restore what was deleted', async () => {
+      const provider = await connect()
+      const credential = await harness.mint()
+      await provider.revoke([credential.subject], WARRANT)
+      await provider.tidy?.([credential.subject], WARRANT)
+      expect(await provider.restore?.([credential.subject], WARRANT)).toMatchObject([{ status: 'gone' }])
+      expect(await credential.works()).toBe(false)
+    })
+
+    when(capabilities.restores && extras.includes('replace'), 'does not take a namesake for what it is to restore', async () => {
+      if (harness.replace === undefined) throw new Error('the harness lacks replace')
+      const provider = await connect()
+      const old = await harness.mint()
+      const namesake = await harness.replace(old)
+      await provider.revoke([namesake.subject], WARRANT)
+      expect(await provider.restore?.([old.subject], WARRANT)).toMatchObject([{ status: 'gone' }])
+      expect(await namesake.works()).toBe(false)
+    })
+
+    when(
+      capabilities.restores && capabilities.containment === 'identity',
+      'restores under a containment, and only its release lets the credential work again, in either order',
+      async () => {
+        if (harness.lever === undefined) throw new Error('the harness lacks a lever')
+        const provider = await connect()
+        const lever = await harness.lever()
+        const [first, second] = [await harness.mint({ lever }), await harness.mint({ lever })]
+        await provider.revoke([second.subject], WARRANT)
+        await provider.contain?.(lever, WARRANT)
+        await provider.revoke([first.subject], WARRANT)
+
+        expect(await provider.restore?.([first.subject], WARRANT)).toMatchObject([{ status: 'restored' }])
+        expect(await provider.restore?.([first.subject], WARRANT)).toMatchObject([{ status: 'restored' }])
+        expect([await first.works(), await second.works()]).toEqual([false, false])
+        if (capabilities.tidies) {
+          expect(await provider.tidy?.([first.subject], WARRANT)).toMatchObject([{ status: 'irrevocable' }])
+        }
+        await provider.release?.(lever, WARRANT)
+        expect([await first.works(), await second.works()]).toEqual([true, false])
+        expect(await provider.restore?.([second.subject], WARRANT)).toMatchObject([{ status: 'restored' }])
+        expect(await second.works()).toBe(true)
+      },
+    )
+
+    when(
+      module.definition.recognise !== undefined,
+      'recognises what a person pastes, and shows nothing secret of it',
+      async () => {
+        const { definition } = module
+        const credential = await harness.mint()
+        const { target, secret } = credential.subject
+        const texts = harness.pasted?.(credential) ?? []
+        expect(texts).not.toEqual([])
+        for (const text of texts) {
+          const clue = definition.recognise?.(text, mac)
+          expect(clue?.credential).toBe(definition.credential(target, secret, mac))
+          expect(clue?.shown).not.toBe('')
+          expectNoSecret(clue, credential.secrets)
+        }
+        for (const text of ['', ' ', '\n', '{}', '-----BEGIN CERTIFICATE-----', '\0\ud800', 'two words']) {
+          expect(definition.recognise?.(text, mac), JSON.stringify(text)).toBeUndefined()
+        }
+      },
+    )
+
+    when(capabilities.locates, 'finds a credential that nobody registered, and cuts what it found', async () => {
+      const provider = await connect()
+      const [credential, other] = [await harness.mint(), await harness.mint()]
+      const { definition } = module
+      for (const text of harness.pasted?.(credential) ?? []) {
+        const clue = definition.recognise?.(text, mac)
+        const located = await provider.locate?.(clue?.query ?? {})
+        if (located?.status !== 'found') throw new Error(`not found: ${located?.said}`)
+        const target = definition.target.parse(located.target)
+        expect(definition.credential(target, credential.subject.secret, mac)).toBe(clue?.credential)
+        expect(target).toEqual(credential.subject.target)
+        if (located.lever !== undefined) expect(definition.lever?.safeParse(located.lever).success).toBe(true)
+        expectNoSecret(located, credential.secrets)
+        const subject = { ...credential.subject, target }
+        expect((await provider.revoke([subject], WARRANT)).map(({ status }) => status)).not.toContain('irrevocable')
+      }
+      expect([await credential.works(), await other.works()]).toEqual([false, true])
+    })
+
+    when(capabilities.locates, 'does not find what does not exist, and is unavailable when the issuer is down', async () => {
+      const provider = await connect()
+      const gone = { ...(await harness.mint()), subject: harness.neverExisted().subject }
+      const [text = ''] = harness.pasted?.(gone) ?? []
+      const query = module.definition.recognise?.(text, mac)?.query ?? {}
+      expect(await provider.locate?.(query)).toMatchObject({ status: 'unknown' })
+      await harness.faults.down()
+      expect(await rejection(provider.locate?.(query) ?? Promise.resolve())).toBeInstanceOf(IssuerUnavailable)
     })
 
     when(capabilities.tidies, 'tidies what is cut, and nothing that is not', async () => {

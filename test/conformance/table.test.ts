@@ -455,6 +455,28 @@ describe.each(STORES)('$name', ({ limits, start }) => {
       expect(first.items.length + second.items.length).toBe(15)
     })
 
+    it('give only the attributes that are wanted, and the keys', async () => {
+      const only = fresh()
+      await put(
+        { pk: only, sk: 'A', kind: 'x', 'na.me#:x': 1, map: { a: 1 }, status: 'b', rest: 'y' },
+        { pk: only, sk: 'B', rest: 'y' },
+        { pk: only, sk: 'C', status: 'd' },
+      )
+      const page = await table.query({
+        pk: only,
+        from: 'A',
+        to: 'B',
+        limit: 10,
+        only: ['kind', 'na.me#:x', 'map', 'status', 'kind', 'sk'],
+      })
+      expect(page.items).toEqual([
+        { pk: only, sk: 'A', kind: 'x', 'na.me#:x': 1, map: { a: 1 }, status: 'b' },
+        { pk: only, sk: 'B' },
+      ])
+      expect((await table.query({ pk: only, prefix: 'C', limit: 10, only: [] })).items).toEqual([{ pk: only, sk: 'C' }])
+      expect((await table.query({ pk: only, limit: 1, only: ['rest'] })).next).toBe('A')
+    })
+
     it.runIf(limits)('want a limit', async () => {
       await expect(table.query({ pk, limit: 0 })).rejects.toThrow(RangeError)
     })

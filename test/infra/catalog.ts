@@ -8,7 +8,7 @@ const made = (name: string, change: Partial<Definition>): Definition => ({
   target: z.unknown(),
   settings: z.unknown(),
   credential: () => name,
-  capabilities: { tellsAbsent: true, verifies: true, containment: 'none', restores: false, tidies: false, choosesName: false },
+  capabilities: { tellsAbsent: true, verifies: true, containment: 'none', restores: false, tidies: false, choosesName: false, locates: false },
   limits: { batch: 10, propagationSeconds: 1, callSeconds: 10, concurrency: 9 },
   serial: false,
   network: 'public',

@@ -177,6 +177,26 @@ describe('grants', () => {
       'settings.grants[0].source: no source is named "payroll"',
     ])
   })
+
+  it('refuse a rule on modes that no case can come to, and take environments and issuers that nobody knows yet', () => {
+    const rule = { environment: 'somewhere', issuer: 'some-db', mode: 'observe' } as const
+    expect(withSettings({ modes: { default: 'enforce', rules: [rule, { trigger: 'expired', mode: 'contain' }] } })).toEqual([])
+    expect(withSettings({ modes: { default: 'enforce', rules: [{ mode: 'contain' }, rule] } })).toEqual([
+      expect.stringMatching(/^settings\.modes\.rules\[1\]: is never reached/),
+    ])
+  })
+
+  it('refuse a fuse of a source that does not exist, and approvals that nobody can give', () => {
+    const operator = { right: 'operator' as const, caller: 'spiffe://example.org/operator', approve: true }
+    expect(withSettings({ grants: [operator], fuse: { sources: { payroll: { identities: 5 } } } })).toEqual([
+      'settings.fuse.sources: no source is named "payroll"',
+    ])
+    expect(withSettings({ grants: [operator], fuse: { sources: { rescind: { identities: 5 } } } })).toEqual([])
+    expect(withSettings({ grants: [{ ...operator, approve: false }], approvals: { validHours: 4 } })).toEqual([
+      expect.stringMatching(/^settings\.grants: nobody may approve/),
+    ])
+    expect(withSettings({ fuse: { share: 0 } })).toEqual([expect.stringMatching(/^settings\.fuse\.share/)])
+  })
 })
 
 describe('token issuers', () => {

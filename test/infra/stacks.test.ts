@@ -223,7 +223,7 @@ describe('feeds', () => {
       expect(Number(mapping?.[1].Properties['MaximumRetryAttempts'])).toBeGreaterThan(0)
       expect(JSON.stringify(mapping?.[1].Properties['DestinationConfig'])).toContain(queueId(template, `${name}-dead`))
     }
-    // What moves a case on: itself, its progress, a chunk that waits for proof; and a lease that retention removed.
+    // What moves a case on: itself, its progress, a chunk that waits for proof; a lease that is overdue or that retention removed.
     const filters = JSON.parse(JSON.stringify(mappings('close')[0]?.[1].Properties['FilterCriteria'])) as {
       Filters: { Pattern: string }[]
     }
@@ -233,7 +233,8 @@ describe('feeds', () => {
         eventName: ['MODIFY'],
         dynamodb: { NewImage: { kind: { S: ['chunk'] }, step: { S: ['verify'] }, state: { S: ['open'] } } },
       },
-      { eventName: ['REMOVE'], dynamodb: { OldImage: { kind: { S: ['lease'] } } } },
+      { eventName: ['MODIFY'], dynamodb: { NewImage: { kind: { S: ['lease'] }, listPk: { S: ['OVERDUE'] } } } },
+      { eventName: ['REMOVE'], dynamodb: { OldImage: { kind: { S: ['lease', 'case'] } } } },
     ])
     expect(mappings('prove')[0]?.[1].Properties['FilterCriteria']).toBeUndefined()
   })
@@ -256,6 +257,7 @@ describe('functions', () => {
         'intake-http',
         'operate',
         'plan',
+        'plan-preview',
         'prove',
         'register',
         'revoke-alpha',
@@ -362,6 +364,7 @@ describe('rights', () => {
       'revoke-omega': lanes('work-alpha', 'work-omega'),
       close: [],
       prove: [],
+      'plan-preview': [],
     }
     for (const name of functions) {
       expect(sends(name), name).toEqual(expected[name])
@@ -385,6 +388,15 @@ describe('rights', () => {
     expect(functions.filter((name) => rights(name).some((right) => right.includes('Scan')))).toEqual([])
   })
 
+  it('on the table: the preview reads, and can change nothing anywhere', () => {
+    // The key is the table's, and of use by way of DynamoDB alone.
+    const reads = /^(dynamodb:(GetItem|BatchGetItem|Query)|kms:\w+|secretsmanager:GetSecretValue|logs:\w+) /
+    expect(rights('plan-preview').filter((right) => !reads.test(right))).toEqual([])
+    expect(rights('plan-preview').filter((right) => right.endsWith(` ${table}`)).sort()).toEqual(
+      ['dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:Query'].map((action) => `${action} ${table}`),
+    )
+  })
+
   it('on the audit trail: the prover puts, operators read, nobody else sees it', () => {
     const trail = (name: string) =>
       rights(name)
@@ -399,12 +411,25 @@ describe('rights', () => {
     const read = (name: string) =>
       rights(name)
         .filter((right) => right.startsWith('secretsmanager:'))
-        .map((right) => /secret:([^"]*)/.exec(right)?.[1])
+        .flatMap((right) => /secret:([^"]*)/.exec(right)?.[1] ?? [])
     expect(read('revoke-alpha')).toEqual(['rescind/issuers/alpha/*'])
     expect(read('revoke-omega')).toEqual(['rescind/issuers/omega/*'])
     expect(read('intake-http')).toEqual(['rescind/sources/*'])
     for (const name of functions.filter((each) => !each.startsWith('revoke-') && each !== 'intake-http'))
       expect(read(name), name).toEqual([])
+  })
+
+  it('on the key of the keyed hash: whoever hashes reads it and it alone, no worker does', () => {
+    const [[id = '', secret] = []] = ofType(template, 'AWS::SecretsManager::Secret')
+    expect(secret?.Properties['Name']).toBe('rescind/keys/fingerprint')
+    expect(secret?.DeletionPolicy).toBe('Retain')
+    const readers = functions.filter((name) => rights(name).includes(`secretsmanager:GetSecretValue ${id}`))
+    expect(readers.sort()).toEqual(['intake-bus', 'intake-http', 'plan-preview', 'register'])
+    for (const name of readers)
+      expect(functionOf(template, name).environment, name).toMatchObject({
+        FINGERPRINT_KEY: 'rescind/keys/fingerprint',
+        SECRETS: 'aws',
+      })
   })
 
   it('on the sealing key: the registrar seals and never opens, a worker opens its own provider’s handles', () => {
@@ -424,6 +449,18 @@ describe('rights', () => {
     // A provider whose handles hold no secret has nothing to open.
     for (const name of functions.filter((each) => each !== 'revoke-alpha' && each !== 'register'))
       expect(uses(name), name).toEqual([])
+  })
+
+  it('on the generation mark: the sweeper writes that one object, nobody else sees it', () => {
+    const marked = (name: string) =>
+      rights(name)
+        .filter((right) => right.includes('control/generation.json'))
+        .map((right) => right.split(' ')[0])
+    expect(marked('sweep').sort()).toEqual(['s3:GetObject', 's3:PutObject'])
+    for (const name of functions.filter((each) => each !== 'sweep')) expect(marked(name), name).toEqual([])
+    // Without it an object that is missing and one that may not be read look the same.
+    expect(functions.filter((name) => rights(name).some((right) => right.startsWith('s3:ListBucket')))).toEqual(['sweep'])
+    expect(functionOf(template, 'sweep').environment).toHaveProperty('ARCHIVE_BUCKET')
   })
 
   it('to announce: one function', () => {
@@ -488,7 +525,12 @@ describe('storage', () => {
     expect(archive?.[1].Properties).toMatchObject({
       VersioningConfiguration: { Status: 'Enabled' },
       LoggingConfiguration: { LogFilePrefix: 'archive/' },
-      LifecycleConfiguration: { Rules: [{ ExpirationInDays: 2555, NoncurrentVersionExpiration: { NoncurrentDays: 2555 } }] },
+      LifecycleConfiguration: {
+        Rules: [
+          { ExpirationInDays: 2555, NoncurrentVersionExpiration: { NoncurrentDays: 2555 } },
+          { Prefix: 'control/generation.json', NoncurrentVersionExpiration: { NoncurrentDays: 30 } },
+        ],
+      },
     })
     expect(JSON.stringify(archive?.[1].Properties['BucketEncryption'])).toContain('aws:kms')
     expect(archive?.[1].DeletionPolicy).toBe('Retain')
@@ -582,11 +624,13 @@ describe('the HTTP API', () => {
       'POST /v1/leases/{id}/confirm',
       'POST /v1/leases/{id}/renew',
       'POST /v1/leases/{id}/release',
+      'POST /v1/spool',
     ]
     const underAws = (route: string) => route.replace(' /v1', ' /aws/v1')
     const expected: Record<string, string> = Object.fromEntries([
-      ...['POST /v1/events', 'POST /aws/v1/events'].map((route) => [route, 'intake-http']),
+      ...['POST /v1/events', 'POST /aws/v1/events', 'POST /v1/reports', 'POST /aws/v1/reports'].map((route) => [route, 'intake-http']),
       ...[...leases, ...leases.map(underAws)].map((route) => [route, 'register']),
+      ['POST /v1/plans', 'plan-preview'],
       ...[
         'PUT /v1/identities',
         'GET /v1/identities',
@@ -596,10 +640,40 @@ describe('the HTTP API', () => {
         'GET /v1/cases/{id}',
         'POST /v1/cases/{id}/approve',
         'POST /v1/cases/{id}/cancel',
+        'POST /v1/cases/{id}/reject',
+        'POST /v1/cases/{id}/hold',
+        'GET /v1/held',
+        'GET /v1/campaigns',
+        'GET /v1/campaigns/{id}',
+        'GET /v1/campaigns/{id}/cases',
+        'POST /v1/campaigns/{id}/approve',
+        'POST /v1/campaigns/{id}/reject',
+        'GET /v1/control',
+        'PUT /v1/control/kill-switch',
+        'POST /v1/control/release',
         'GET /v1/parked',
         'GET /v1/orphans',
+        'GET /v1/overdue',
+        'GET /v1/violations',
+        'POST /v1/outages',
+        'GET /v1/outages',
         'GET /v1/quarantine',
         'GET /v1/audit',
+        'GET /v1/cases/{id}/leases',
+        'GET /v1/observed',
+        'GET /v1/tidy',
+        'POST /v1/leases/{id}/restore',
+        'POST /v1/identities/restore',
+        'POST /v1/cases/{id}/restore',
+        'GET /v1/restorations',
+        'GET /v1/restorations/{id}',
+        'POST /v1/aliases',
+        'GET /v1/aliases',
+        'POST /v1/aliases/{id}/approve',
+        'POST /v1/aliases/{id}/reject',
+        'POST /v1/aliases/remove',
+        'POST /v1/identities/reinstate',
+        'POST /v1/groups/reinstate',
       ].map((route) => [route, 'operate']),
     ])
     expect(Object.fromEntries(routes.map((route) => [route['RouteKey'], functionBehind(route)]))).toEqual(expected)
@@ -635,6 +709,8 @@ describe('a trial installation', () => {
 
   it('can keep its sealing key and secrets in files, and then asks AWS for neither', () => {
     const local = synthesise(installation({ sealing: 'file:/tmp/key', secrets: 'dir:/tmp/secrets' }), madeUp)
+    expect(ofType(local.template, 'AWS::SecretsManager::Secret')).toEqual([])
+    expect(functionOf(local.template, 'register').environment['FINGERPRINT_KEY']).toBe('rescind/keys/fingerprint')
     expect(functionOf(local.template, 'register').environment['SEALING']).toBe('file:/tmp/key')
     expect(functionOf(local.template, 'revoke-alpha').environment['SECRETS']).toBe('dir:/tmp/secrets')
     for (const name of ['register', 'revoke-alpha']) {

@@ -33,7 +33,7 @@ export interface Synthesised {
   remove(): void
 }
 
-const STAGES = ['intake-http', 'intake-bus', 'register', 'operate', 'plan', 'close', 'prove', 'sweep']
+const STAGES = ['intake-http', 'intake-bus', 'register', 'operate', 'plan', 'plan-preview', 'close', 'prove', 'sweep']
 
 /** Synthesises one environment with placeholder bundles. */
 export function synthesise(config: RescindConfig, catalog: Catalog): Synthesised {

@@ -9,7 +9,7 @@ import { httpHandler } from '../../functions/runtime/http.ts'
 import { fileKeys } from '../../functions/runtime/keys.ts'
 import { ProblemError } from '../../functions/runtime/problem-error.ts'
 import { sealer } from '../../functions/runtime/sealing.ts'
-import { app, BROKER, Pipeline, settings } from '../support/pipeline.ts'
+import { app, BROKER, fixedMac, Pipeline, settings } from '../support/pipeline.ts'
 
 /** What the HTTP API answers to whom, and to what: the routes as they are deployed, over the pipeline in memory. */
 
@@ -38,7 +38,7 @@ async function api() {
   const names = ['p0', 'p1', 'p2'].flatMap((lane) => [`plan-${lane}`, `work-fake-${lane}`])
   const dispatch = dispatcher(table, pipeline.queues, names)
   const catalog = { fake: pipeline.definition }
-  const common = { table, dispatch, clock, random, settings: all, authenticate, catalog }
+  const common = { table, dispatch, clock, random, settings: all, authenticate, catalog, mac: fixedMac }
   const handler = httpHandler(
     [
       ...registerRoutes({ ...common, seal: sealer({ keys: fileKeys(new Uint8Array(32), random), clock, random }) }),

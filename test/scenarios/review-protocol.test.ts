@@ -475,7 +475,7 @@ describe('workers', () => {
   })
 
   it('a group that cannot be fenced in one run is fenced in several', async () => {
-    const pipeline = new Pipeline()
+    const pipeline = new Pipeline({ settings: { fuse: { identities: 1000, share: 1 } } })
     const db = await pipeline.issuer()
     for (let i = 0; i < 200; i += 1)
       await pipeline.operate.putIdentity(

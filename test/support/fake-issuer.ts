@@ -3,8 +3,10 @@ import type {
   Answer,
   Definition,
   Liveness,
+  Located,
   Provider,
   ProviderModule,
+  Restored,
   Subject,
   Warrant,
 } from '../../functions/providers/contract.ts'
@@ -19,6 +21,8 @@ type LeverOf = z.infer<typeof LeverOf>
 interface Real {
   alive: boolean
   group?: string
+  /** Whose it is, as its issuer knows. */
+  identity?: string
   killedBy?: 'rescind' | 'somebody'
 }
 
@@ -41,10 +45,38 @@ export class FakeIssuer {
   /** The effect happens, then the answer is lost: once for each name. */
   readonly loseAnswer = new Set<string>()
   onRevoke: (names: readonly string[]) => Promise<void> | void = () => {}
+  /** The same for restorations: called before the effect, canned answers, answers that are lost after it. */
+  onRestore: (names: readonly string[]) => Promise<void> | void = () => {}
+  onRelease: (group: string) => Promise<void> | void = () => {}
+  onTidy: (names: readonly string[]) => Promise<void> | void = () => {}
+  /** What was asked after, call by call. */
+  readonly verified: string[][] = []
+  readonly restoreAnswers = new Map<string, Restored>()
+  readonly loseRestored = new Set<string>()
+  readonly loseTidied = new Set<string>()
+  /** Roles that own something, with nobody to give it to. */
+  readonly heirless = new Set<string>()
 
-  mint(name: string, group?: string): { name: string } {
-    this.credentials.set(name, { alive: true, ...(group === undefined ? {} : { group }) })
+  onLocate: (name: string) => Promise<void> | void = () => {}
+  /** It finds, then the answer is lost: once for each name. */
+  readonly loseLocated = new Set<string>()
+  readonly located = new Map<string, Located>()
+
+  mint(name: string, group?: string, identity?: string): { name: string } {
+    this.credentials.set(name, {
+      alive: true,
+      ...(group === undefined ? {} : { group }),
+      ...(identity === undefined ? {} : { identity }),
+    })
     return { name }
+  }
+
+  /** Brings a cut credential back to life behind our back: a Terraform run, a colleague. */
+  resurrect(name: string): void {
+    const real = this.credentials.get(name)
+    if (real === undefined) throw new Error(`no credential ${name}`)
+    real.alive = true
+    delete real.killedBy
   }
 
   works(name: string): boolean {
@@ -67,6 +99,13 @@ export const fakeDefinition = (
   settings: z.object({}),
   credential: ({ name }) => name,
   leverName: ({ group }) => group,
+  // `many/...` is a name that several credentials have, as all sessions of one name.
+  namesMany: ({ name }) => name.startsWith('many/'),
+  // `fake:<name>`, or `fake:<name>:<password>`: the password is a secret, and nothing of it is needed.
+  recognise(text) {
+    const [, name] = /^fake:([^:]+)(?::.+)?$/s.exec(text) ?? []
+    return name === undefined ? undefined : { credential: name, shown: `fake credential ${name}`, query: { name } }
+  },
   capabilities: {
     tellsAbsent: true,
     verifies: true,
@@ -74,6 +113,7 @@ export const fakeDefinition = (
     restores: true,
     tidies: true,
     choosesName: true,
+    locates: true,
     ...options,
   },
   limits: { batch: options.batch ?? 100, propagationSeconds: options.propagationSeconds ?? 0, callSeconds: 5, concurrency: 4 },
@@ -128,6 +168,7 @@ function connected(real: FakeIssuer): Provider<Target, never, LeverOf> {
     },
     async verify(batch): Promise<Liveness[]> {
       reachable()
+      real.verified.push(batch.map(({ target }) => target.name))
       return batch.map(({ target }) =>
         real.credentials.get(target.name)?.alive === true
           ? { status: 'alive', said: 'it logs in' }
@@ -136,14 +177,70 @@ function connected(real: FakeIssuer): Provider<Target, never, LeverOf> {
     },
     async tidy(batch): Promise<Answer[]> {
       reachable()
-      for (const { target } of batch) real.deleted.add(target.name)
-      return batch.map(() => ({ status: 'revoked', said: 'deleted' }))
+      const names = batch.map(({ target }) => target.name)
+      real.calls.push(`tidy ${names.join(',')}`)
+      await real.onTidy(names)
+      const answers = names.map((name): Answer => {
+        if (real.heirless.has(name)) return { status: 'irrevocable', said: 'it owns tables, and there is no heir' }
+        if (real.credentials.get(name)?.alive === true) return { status: 'irrevocable', said: 'it is not cut' }
+        if (real.deleted.has(name)) return { status: 'absent', said: 'it is gone' }
+        real.deleted.add(name)
+        return { status: 'revoked', said: 'deleted' }
+      })
+      const lost = names.find((name) => real.loseTidied.delete(name))
+      if (lost !== undefined) throw new IssuerUnavailable('the answer was lost')
+      return answers
+    },
+    async restore(batch): Promise<Restored[]> {
+      reachable()
+      const names = batch.map(({ target }) => target.name)
+      real.calls.push(`restore ${names.join(',')}`)
+      await real.onRestore(names)
+      const answers = names.map((name): Restored => {
+        const canned = real.restoreAnswers.get(name)
+        if (canned !== undefined) return canned
+        const credential = real.credentials.get(name)
+        if (credential === undefined || real.deleted.has(name)) return { status: 'gone', said: 'it was deleted' }
+        if (credential.alive) return { status: 'restored', said: 'it works already' }
+        if (credential.killedBy !== 'rescind') return { status: 'refused', said: 'somebody else cut it' }
+        credential.alive = true
+        delete credential.killedBy
+        return { status: 'restored', said: 'it works again' }
+      })
+      const lost = names.find((name) => real.loseRestored.delete(name))
+      if (lost !== undefined) throw new IssuerUnavailable('the answer was lost')
+      return answers
+    },
+    async release({ group }) {
+      reachable()
+      real.calls.push(`release ${group}`)
+      await real.onRelease(group)
+      real.contained.delete(group)
+      return { status: 'done', said: `${group} released` }
     },
     async contain({ group }, warrant) {
       reachable()
       real.calls.push(`contain ${group} ${warrant.epoch}`)
       real.contained.add(group)
       return { status: 'done', said: `${group} contained` }
+    },
+    async locate({ name = '' }): Promise<Located<Target, LeverOf>> {
+      reachable()
+      real.calls.push(`locate ${name}`)
+      await real.onLocate(name)
+      if (real.loseLocated.delete(name)) throw new IssuerUnavailable('the answer was lost')
+      const canned = real.located.get(name)
+      if (canned !== undefined) return canned as Located<Target, LeverOf>
+      const credential = real.credentials.get(name)
+      if (credential === undefined) return { status: 'unknown', said: 'no such credential' }
+      const { group, identity } = credential
+      return {
+        status: 'found',
+        said: `it is ${credential.alive ? 'alive' : 'dead'}`,
+        target: { name },
+        ...(group === undefined ? {} : { lever: { group } }),
+        ...(identity === undefined ? {} : { identity }),
+      }
     },
     async close() {},
   }

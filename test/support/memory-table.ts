@@ -51,7 +51,8 @@ export class MemoryTable implements Table {
       )
       .sort((one, other) => (one.sk < other.sk ? -1 : 1))
     if (input.descending === true) all.reverse()
-    const items = all.slice(0, input.limit).map((item) => copy(item) ?? item)
+    const { only } = input
+    const items = all.slice(0, input.limit).map((item) => (only === undefined ? (copy(item) ?? item) : projected(item, only)))
     const last = items.at(-1)
     return { items, ...(items.length === input.limit && last !== undefined ? { next: last.sk } : {}) }
   }
@@ -130,6 +131,11 @@ export class MemoryTable implements Table {
 
 const compare = (one: string, other: string) => (one < other ? -1 : one > other ? 1 : 0)
 const copy = (item: Item | undefined): Item | undefined => (item === undefined ? undefined : structuredClone(item))
+const projected = (item: Item, only: readonly string[]): Item => {
+  const { pk, sk } = item
+  const some = Object.entries(item).filter(([name]) => only.includes(name))
+  return { pk, sk, ...structuredClone(Object.fromEntries(some)) }
+}
 const clean = (item: Item): Item => JSON.parse(JSON.stringify(item)) as Item
 const pathOf = (path: Path): readonly string[] => (typeof path === 'string' ? [path] : path)
 

@@ -11,6 +11,7 @@ import type { Case, Lease } from '../../functions/domain/model.ts'
 import { instant } from '../../functions/domain/time.ts'
 import { acceptor } from '../../functions/intake/accept.ts'
 import { operations } from '../../functions/operate/operate.ts'
+import { restorations } from '../../functions/operate/restore.ts'
 import { planStage } from '../../functions/plan/stage.ts'
 import { prover } from '../../functions/prove/prove.ts'
 import type { Definition, ProviderModule } from '../../functions/providers/contract.ts'
@@ -22,6 +23,7 @@ import { revokeWorker } from '../../functions/revoke/worker.ts'
 import type { Principal } from '../../functions/runtime/authentication.ts'
 import { dispatcher } from '../../functions/runtime/dispatch.ts'
 import { fileKeys } from '../../functions/runtime/keys.ts'
+import { macOf } from '../../functions/runtime/mac.ts'
 import type { Announcer, Archive, Clock, Log, Queues, Randomness } from '../../functions/runtime/ports.ts'
 import { opener, sealer } from '../../functions/runtime/sealing.ts'
 import { Postponed } from '../../functions/runtime/sqs-batch.ts'
@@ -29,6 +31,7 @@ import { declareIssuer } from '../../functions/store/issuers.ts'
 import { as } from '../../functions/store/items.ts'
 import { sweeper } from '../../functions/sweep/sweep.ts'
 import { FakeIssuer, fakeDefinition, fakeModule } from './fake-issuer.ts'
+import { MemoryMark } from './memory-mark.ts'
 import { MemoryTable } from './memory-table.ts'
 
 export const START = Date.parse('2026-11-22T10:00:00.000Z')
@@ -47,6 +50,9 @@ interface Message {
   receiveCount: number
   notBefore: number
 }
+
+/** The installation's keyed hash in tests. */
+export const fixedMac = async () => macOf('a-fingerprint-key-of-the-tests-43-characters-long')
 
 export const settings: Settings = {
   tokenIssuers: [],
@@ -71,6 +77,7 @@ export const settings: Settings = {
 export class Pipeline {
   readonly table = new MemoryTable()
   readonly index = new MemoryTable()
+  readonly mark = new MemoryMark()
   readonly archived = new Map<string, string>()
   readonly announced: Announced[] = []
   readonly logged: string[] = []
@@ -118,6 +125,7 @@ export class Pipeline {
   readonly leases
   readonly accept
   readonly operate
+  readonly restore
   private readonly plan
   private work
   private readonly workPorts: WorkPorts
@@ -137,6 +145,8 @@ export class Pipeline {
       ['p0', 'p1', 'p2'].flatMap((lane) => [`plan-${lane}`, `work-fake-${lane}`]),
     )
     const keys = fileKeys(new Uint8Array(32).fill(7), random)
+    const catalog = { fake: this.definition }
+    const mac = fixedMac
     const ports: RegisterPorts = {
       table,
       dispatch,
@@ -144,11 +154,12 @@ export class Pipeline {
       random,
       settings: all,
       seal: sealer({ keys, clock, random }),
-      catalog: { fake: this.definition },
+      catalog,
+      mac,
     }
     this.register = registrar(ports)
     this.leases = holder(ports)
-    this.accept = acceptor({ table, dispatch, clock, settings: all })
+    this.accept = acceptor({ table, dispatch, clock, settings: all, catalog, mac })
     this.operate = operations({
       table,
       index: this.index,
@@ -158,7 +169,8 @@ export class Pipeline {
       settings: all,
       catalog: { fake: this.definition },
     })
-    this.plan = planStage({ table, dispatch, clock, log, limits: all.limits, protected: all.protected })
+    this.restore = restorations({ table, clock, dispatch, catalog })
+    this.plan = planStage({ table, dispatch, clock, log, settings: all, catalog })
     this.workPorts = {
       table,
       dispatch,
@@ -168,12 +180,24 @@ export class Pipeline {
       secrets: { get: async () => 'admin' },
       open: opener({ keys, clock }),
       limits: all.limits,
+      ...(all.exempt === undefined ? {} : { exempt: all.exempt }),
+      ...(all.outage === undefined ? {} : { outage: all.outage }),
       environment: {},
     }
     this.work = revokeWorker(this.module, this.workPorts)
     this.close = closer({ table, announcer: this.announcer, clock, limits: all.limits })
     this.prove = prover({ archive: this.archive, index: this.index })
-    this.sweep = sweeper({ table, dispatch, clock, random, log, limits: all.limits })
+    this.sweep = sweeper({
+      table,
+      dispatch,
+      clock,
+      random,
+      log,
+      limits: all.limits,
+      mark: this.mark,
+      ...(all.modes === undefined ? {} : { modes: all.modes }),
+      ...(all.outage === undefined ? {} : { outage: all.outage }),
+    })
   }
 
   /** Another provider behind the work queues. */

@@ -8,10 +8,12 @@ import { app, BROKER, Pipeline } from './pipeline.ts'
 export const SECRET = 'tok_3f9a-not-to-be-seen-anywhere'
 
 /** A pipeline whose issuer needs the secret itself to revoke it, as OAuth token revocation does. */
-export async function secretPipeline(): Promise<{ pipeline: Pipeline; opened: string[] }> {
+export async function secretPipeline(
+  change: Partial<Definition> = { credential: () => 'hashed-elsewhere' },
+): Promise<{ pipeline: Pipeline; opened: string[] }> {
   const opened: string[] = []
   const Secret = z.strictObject({ token: z.string() })
-  const definition: Definition = { ...(fakeDefinition() as Definition), secret: Secret, credential: () => 'hashed-elsewhere' }
+  const definition: Definition = { ...(fakeDefinition() as Definition), ...change, secret: Secret }
   const pipeline = new Pipeline({ definition })
   pipeline.replaceWorker((ports) =>
     revokeWorker(

@@ -2,6 +2,7 @@ import {
   DeleteAccessKeyCommand,
   DeleteRolePolicyCommand,
   DeleteUserPolicyCommand,
+  GetAccessKeyLastUsedCommand,
   GetRoleCommand,
   GetRolePolicyCommand,
   GetUserCommand,
@@ -27,6 +28,8 @@ export interface IamClient {
   whoAmI(): Promise<{ account: string; userId: string }>
   getUser(userName: string): Promise<IamUser>
   listAccessKeys(userName: string): Promise<readonly AccessKey[]>
+  /** The name of the user who has the key. */
+  accessKeyUser(accessKeyId: string): Promise<string>
   setAccessKey(userName: string, accessKeyId: string, status: KeyStatus): Promise<void>
   deleteAccessKey(userName: string, accessKeyId: string): Promise<void>
   /** Adds to the tags that are there; a tag of the same key is replaced. */
@@ -57,11 +60,13 @@ export interface AccessKey {
 
 export interface IamUser {
   readonly userId: string
+  readonly arn: string
   readonly tags: ReadonlyMap<string, string>
 }
 
 export interface IamRole {
   readonly roleId: string
+  readonly arn: string
   readonly path: string
   readonly maxSessionSeconds: number | undefined
   readonly tags: ReadonlyMap<string, string>
@@ -235,7 +240,7 @@ export async function connectIam(issuerName: string, settings: Settings, tools: 
     getUser: (userName) =>
       call(async () => {
         const { User: user } = await iam.send(new GetUserCommand({ UserName: userName }))
-        return { userId: present(user?.UserId, 'UserId'), tags: tagsOf(user?.Tags) }
+        return { userId: present(user?.UserId, 'UserId'), arn: present(user?.Arn, 'Arn'), tags: tagsOf(user?.Tags) }
       }),
     listAccessKeys: (userName) =>
       call(async () => {
@@ -255,6 +260,11 @@ export async function connectIam(issuerName: string, settings: Settings, tools: 
           marker = page.IsTruncated === true ? page.Marker : undefined
         } while (marker !== undefined)
         return keys
+      }),
+    accessKeyUser: (accessKeyId) =>
+      call(async () => {
+        const { UserName: userName } = await iam.send(new GetAccessKeyLastUsedCommand({ AccessKeyId: accessKeyId }))
+        return present(userName, 'UserName')
       }),
     setAccessKey: (userName, accessKeyId, status) =>
       call(async () => {
@@ -278,6 +288,7 @@ export async function connectIam(issuerName: string, settings: Settings, tools: 
         const { Role: role } = await iam.send(new GetRoleCommand({ RoleName: roleName }))
         return {
           roleId: present(role?.RoleId, 'RoleId'),
+          arn: present(role?.Arn, 'Arn'),
           path: present(role?.Path, 'Path'),
           maxSessionSeconds: role?.MaxSessionDuration,
           tags: tagsOf(role?.Tags),

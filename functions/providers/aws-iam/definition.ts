@@ -2,6 +2,7 @@
 import * as z from 'zod/mini'
 import { Instant } from '../../contracts/primitives.ts'
 import type { Definition } from '../contract.ts'
+import { recognise } from './recognise.ts'
 
 /**
  * AWS IAM: access keys of users, and sessions of roles. The patterns are those of the IAM and STS API references
@@ -25,18 +26,32 @@ export const AccessKeyTarget = z.strictObject({
 })
 export type AccessKeyTarget = z.infer<typeof AccessKeyTarget>
 
-export const RoleSessionTarget = z.strictObject({
-  kind: z.literal('role-session'),
-  roleName: RoleName,
-  /** The role's unique id: the first half of the session's `aws:userid`. */
-  roleId: RoleId,
-  sessionName: z.string().check(z.regex(SESSION_NAME)),
-  /**
-   * The session's token was issued before this moment; it names the incarnation where a session name is used again.
-   * Without it, whatever was issued under that name until the moment of the cut dies.
-   */
-  issuedBefore: z.optional(Instant),
-})
+export const RoleSessionTarget = z
+  .strictObject({
+    kind: z.literal('role-session'),
+    roleName: RoleName,
+    /** The role's unique id: the first half of the session's `aws:userid`. */
+    roleId: RoleId,
+    sessionName: z.string().check(z.regex(SESSION_NAME)),
+    /**
+     * The session's token was issued before this moment; it names the incarnation where a session name is used again.
+     * Without it, whatever was issued under that name until the moment of the cut dies.
+     */
+    issuedBefore: z.optional(Instant),
+    /**
+     * The second in which the session's token was issued (`aws:TokenIssueTime`): it tells the session from others that
+     * bear its name at the same time, and it alone is cut. Without it the target names all sessions of the name.
+     */
+    issuedAt: z.optional(
+      Instant.check(z.refine((text) => Date.parse(text) % 1000 === 0, 'must be a whole second, as AWS dates tokens')),
+    ),
+  })
+  .check(
+    z.refine(({ issuedBefore, issuedAt }) => issuedBefore === undefined || issuedAt === undefined, {
+      error: 'issuedAt names the session: issuedBefore adds nothing to it',
+      path: ['issuedBefore'],
+    }),
+  )
 export type RoleSessionTarget = z.infer<typeof RoleSessionTarget>
 
 export const Target = z.discriminatedUnion('kind', [AccessKeyTarget, RoleSessionTarget])
@@ -85,12 +100,26 @@ export const definition: Definition<Target, undefined, Lever, Settings> = {
   target: Target,
   lever: Lever,
   settings: Settings,
-  // All sessions of one name are one credential: the deny that cuts one of them hits the older ones too.
-  credential: (target) =>
-    target.kind === 'access-key' ? `access-key:${target.accessKeyId}` : `role-session:${target.roleId}:${target.sessionName}`,
+  credential(target) {
+    if (target.kind === 'access-key') return `access-key:${target.accessKeyId}`
+    const { roleId, sessionName, issuedAt } = target
+    // All sessions of one name are one credential: the deny that cuts one of them hits the older ones too.
+    const all = `role-session:${roleId}:${sessionName}`
+    return issuedAt === undefined ? all : `${all}:${Date.parse(issuedAt) / 1000}`
+  },
+  recognise,
+  namesMany: (target) => target.kind === 'role-session' && target.issuedAt === undefined,
   // Names of users and roles are unique in an account without regard to case (IAM User Guide, "IAM name requirements").
   leverName: (lever) => (lever.kind === 'user' ? `user:${lever.userName.toLowerCase()}` : `role:${lever.roleName.toLowerCase()}`),
-  capabilities: { tellsAbsent: true, verifies: true, containment: 'identity', restores: true, tidies: true, choosesName: true },
+  capabilities: {
+    tellsAbsent: true,
+    verifies: true,
+    containment: 'identity',
+    restores: true,
+    tidies: true,
+    choosesName: true,
+    locates: true,
+  },
   limits: { batch: 25, propagationSeconds: 10, callSeconds: 12, concurrency: 5 },
   serial: true,
   network: 'public',
@@ -116,6 +145,11 @@ export const definition: Definition<Target, undefined, Lever, Settings> = {
       actions: ['iam:GetRole', 'iam:GetRolePolicy', 'iam:ListRolePolicies', 'iam:PutRolePolicy', 'iam:DeleteRolePolicy'],
       resources: ['arn:${partition}:iam::${account}:role/*'],
       reason: `writes dated denies into inline policies of roles, and reads them back; ${WHICH_IS_UNKNOWN}`,
+    },
+    {
+      actions: ['iam:GetAccessKeyLastUsed'],
+      resources: ['*'],
+      reason: 'finds the user of an access key that no lease names; the call names no user, for whose it is, is the question',
     },
     {
       actions: ['sts:AssumeRole'],

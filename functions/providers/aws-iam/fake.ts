@@ -100,12 +100,18 @@ export class FakeIam implements IamClient {
   async getUser(userName: string): Promise<IamUser> {
     this.#called('getUser', userName)
     const { userId, tags } = this.#user(userName)
-    return { userId, tags: new Map(tags) }
+    return { userId, arn: `arn:aws:iam::${this.#account}:user/people/${userName}`, tags: new Map(tags) }
   }
 
   async listAccessKeys(userName: string): Promise<readonly AccessKey[]> {
     this.#called('listAccessKeys', userName)
     return [...this.#user(userName).keys].map(([accessKeyId, status]) => ({ accessKeyId, status }))
+  }
+
+  async accessKeyUser(accessKeyId: string): Promise<string> {
+    this.#called('accessKeyUser', accessKeyId)
+    for (const [userName, { keys }] of this.#users) if (keys.has(accessKeyId)) return userName
+    throw fault('gone', 'NoSuchEntity')
   }
 
   async setAccessKey(userName: string, accessKeyId: string, status: KeyStatus): Promise<void> {
@@ -143,7 +149,8 @@ export class FakeIam implements IamClient {
   async getRole(roleName: string): Promise<IamRole> {
     this.#called('getRole', roleName)
     const { roleId, path, maxSessionSeconds, tags } = this.#role(roleName)
-    return { roleId, path, maxSessionSeconds, tags: new Map(tags) }
+    const arn = `arn:aws:iam::${this.#account}:role${path}${roleName}`
+    return { roleId, arn, path, maxSessionSeconds, tags: new Map(tags) }
   }
 
   async policyNames(roleName: string): Promise<readonly string[]> {
@@ -241,6 +248,7 @@ const Policy = z.looseObject({
         z.strictObject({
           StringEquals: z.optional(z.record(z.string(), z.union([z.string(), z.array(z.string())]))),
           DateLessThan: z.optional(z.strictObject({ 'aws:TokenIssueTime': z.string() })),
+          DateEquals: z.optional(z.strictObject({ 'aws:TokenIssueTime': z.string() })),
         }),
       ),
     }),
@@ -254,6 +262,8 @@ function denied(policies: ReadonlyMap<string, string>, request: { userId?: strin
       if (effect !== 'Deny') return false
       const users = condition?.StringEquals?.['aws:userid']
       if (users !== undefined && !(request.userId !== undefined && [users].flat().includes(request.userId))) return false
+      const at = condition?.DateEquals?.['aws:TokenIssueTime']
+      if (at !== undefined && request.issuedAt !== Date.parse(at) / 1000) return false
       const before = condition?.DateLessThan?.['aws:TokenIssueTime']
       return before === undefined || (request.issuedAt !== undefined && request.issuedAt * 1000 < Date.parse(before))
     }),

@@ -1,4 +1,4 @@
-import type { Answer, Liveness, Subject, Warrant } from '../contract.ts'
+import type { Answer, Liveness, Restored, Subject, Warrant } from '../contract.ts'
 import type { Account, Bearer } from './account.ts'
 import { holderName, namesakeOf, ownFault, THROTTLE_SECONDS } from './account.ts'
 import type { Holder, IamFault } from './client.ts'
@@ -25,7 +25,7 @@ export interface Works<Kind extends Target> {
   readonly revoke: Work<Kind, Answer>
   readonly verify: Work<Kind, Liveness>
   readonly tidy: Work<Kind, Answer>
-  readonly restore: Work<Kind, Answer>
+  readonly restore: Work<Kind, Restored>
 }
 
 type Failed<Result> = (fault: IamFault, holder: Holder, where: string, attempt: Attempt) => Result
@@ -78,7 +78,7 @@ export async function eachHolder<Result>(
   })
 }
 
-/** What a fault leaves to say of a cut, or of its undoing. */
+/** What a fault leaves to say of a cut. */
 export const failedCut: Failed<Answer> = (fault, holder, where, attempt) => {
   const name = holderName(holder)
   switch (fault.kind) {
@@ -94,6 +94,13 @@ export const failedCut: Failed<Answer> = (fault, holder, where, attempt) => {
     default:
       return { status: 'irrevocable', said: `${name}: AWS refuses the request (${fault.awsCode})` }
   }
+}
+
+/** What a fault leaves to say of an undoing. */
+export const failedRestore: Failed<Restored> = (fault, holder, where, attempt) => {
+  const { status, said } = failedCut(fault, holder, where, attempt)
+  if (status === 'absent') return { status: 'gone', said }
+  return status === 'retry' ? { status, said, afterSeconds: THROTTLE_SECONDS } : { status: 'refused', said }
 }
 
 /** What a fault leaves to say of a look: only a user or role that is gone took its credentials along. */

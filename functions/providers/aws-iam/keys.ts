@@ -1,4 +1,4 @@
-import type { Answer, Liveness, Subject } from '../contract.ts'
+import type { Answer, Liveness, Restored, Subject } from '../contract.ts'
 import type { Account } from './account.ts'
 import { doneUnless, READ_BACK_SECONDS } from './account.ts'
 import type { AccessKey, IamUser, KeyStatus } from './client.ts'
@@ -10,6 +10,11 @@ import { denyTokens, TOKENS_LIVE, tidyTokens } from './tokens.ts'
 /** Rounds of "deactivate, look again" against somebody who reactivates or creates keys meanwhile. */
 const ROUNDS = 3
 
+const absent = (said: string): Answer => ({ status: 'absent', said })
+const irrevocable = (said: string): Answer => ({ status: 'irrevocable', said })
+const gone = (said: string): Restored => ({ status: 'gone', said })
+const refused = (said: string): Restored => ({ status: 'refused', said })
+
 /** Access keys of users: made inactive, deleted after the soak time. */
 export function accessKeys(account: Account): Works<AccessKeyTarget> {
   const { iam, names, where } = account
@@ -18,31 +23,39 @@ export function accessKeys(account: Account): Works<AccessKeyTarget> {
     new Map((await iam.listAccessKeys(userName)).map(({ accessKeyId, status }): [string, KeyStatus] => [accessKeyId, status]))
 
   /** The user and its keys as they are, and those of the leases that may be acted on; the others have their answer. */
-  async function open(userName: string, members: readonly Subject<AccessKeyTarget>[]) {
+  async function open<Result>(
+    userName: string,
+    members: readonly Subject<AccessKeyTarget>[],
+    gone: (said: string) => Result,
+    refused: (said: string) => Result,
+  ) {
     const user = await iam.getUser(userName)
     const bearer = { holder: { kind: 'user', name: userName }, id: user.userId, tags: user.tags } as const
-    const { ours, answers } = sift(account, bearer, members, (said): Answer => ({ status: 'absent', said }))
+    const { ours, answers } = sift(account, bearer, members, gone)
     const none = new Map<string, KeyStatus>()
     if (ours.length === 0) return { user, ours, answers, keys: none }
     const said = await account.protection(bearer)
     if (said === undefined) return { user, ours, answers, keys: await statuses(userName) }
-    for (const { lease } of ours) answers.set(lease, { status: 'irrevocable', said })
+    for (const { lease } of ours) answers.set(lease, refused(said))
     return { user, ours: [], answers, keys: none }
   }
 
-  /** What a key's state before the cut makes of the cut, and whether the key is to be marked as ours. */
+  /** What a key's state before the cut makes of the cut, and whether this cut is why the key is inactive. */
   function judge(user: IamUser, userName: string, accessKeyId: string, before: KeyStatus | undefined): [Answer, boolean] {
-    if (before === undefined) return [{ status: 'absent', said: `user ${userName} of ${where} has no key ${accessKeyId}` }, false]
+    if (before === undefined) return [absent(`user ${userName} of ${where} has no key ${accessKeyId}`), false]
     if (before === 'Inactive' && user.tags.has(names.revokedTag(accessKeyId))) {
-      return [{ status: 'absent', said: `key ${accessKeyId} was cut before: listed Inactive` }, false]
+      return [absent(`key ${accessKeyId} was cut before: listed Inactive`), false]
     }
     if (before === 'Inactive' && names.containedTags(user, accessKeyId).length === 0) {
-      return [{ status: 'absent', said: `key ${accessKeyId} was Inactive before we came` }, true]
+      return [absent(`key ${accessKeyId} was Inactive before we came`), false]
     }
     return [{ status: 'revoked', said: `key ${accessKeyId} is Inactive` }, true]
   }
 
-  /** Marks the keys, so that a release leaves them inactive. Where no tag fits, it loses sight of them instead: false. */
+  /**
+   * Marks the keys, so that a release leaves them inactive and a restoration knows them as ours. Where no tag fits, a
+   * release loses sight of them instead: false.
+   */
   async function mark(user: IamUser, userName: string, cut: readonly string[], value: string): Promise<boolean> {
     if (cut.length === 0) return true
     const tags = Object.fromEntries(cut.map((accessKeyId) => [names.revokedTag(accessKeyId), value]))
@@ -54,29 +67,31 @@ export function accessKeys(account: Account): Works<AccessKeyTarget> {
 
   return {
     async revoke(userName, members, warrant, attempt) {
-      const { user, ours, keys, answers } = await open(userName, members)
+      const { user, ours, keys, answers } = await open(userName, members, absent, irrevocable)
       if (ours.length === 0) return answers
       const wanted = [...new Set(ours.map(({ target }) => target.accessKeyId))]
       const cutBefore = wanted.every(
         (accessKeyId) => keys.get(accessKeyId) === 'Inactive' && user.tags.get(names.revokedTag(accessKeyId)) === warrant.case,
       )
-      for (const accessKeyId of wanted) {
-        if (keys.get(accessKeyId) !== 'Active') continue
-        attempt.wrote = true
-        // Somebody deleted it a moment ago: that says nothing about the user's other keys.
-        if (!(await setKey(account, userName, accessKeyId, 'Inactive'))) keys.delete(accessKeyId)
-      }
       const judged = new Map(
         wanted.map((accessKeyId) => [accessKeyId, judge(user, userName, accessKeyId, keys.get(accessKeyId))]),
       )
       const cut = wanted.filter((accessKeyId) => judged.get(accessKeyId)?.[1] === true)
       attempt.wrote ||= cut.length > 0
+      // The mark comes before the cut, so that no crash leaves a key inactive that a restoration takes for somebody
+      // else's work; but whatever is wrong with the mark, the cut does not wait for it.
+      const marked = await settled(mark(user, userName, cut, warrant.case))
+      for (const accessKeyId of cut) {
+        if (keys.get(accessKeyId) !== 'Active' || (await setKey(account, userName, accessKeyId, 'Inactive'))) continue
+        // Somebody deleted it a moment ago: that says nothing about the user's other keys.
+        judged.set(accessKeyId, judge(user, userName, accessKeyId, undefined))
+      }
       // Also for a key that is gone: its tokens may not be.
       const notes = [warrant.lane === 'p0' ? await denyTokens(account, userName, warrant, cutBefore) : TOKENS_LIVE]
-      // The mark comes after the cut, which must not wait for it, and before the last look, which therefore sees a
-      // release that passed in between.
-      if (!(await mark(user, userName, cut, warrant.case))) notes.push('no room for a tag')
+      if ('fault' in marked) throw marked.fault
+      if (!marked.value) notes.push('no room for a tag: to be restored by hand')
 
+      // The last look sees a release that passed in between.
       const { left } = cut.length === 0 ? { left: [] } : await deactivate(account, userName, (id) => cut.includes(id))
       for (const { lease, target } of ours) {
         const { accessKeyId } = target
@@ -105,7 +120,7 @@ export function accessKeys(account: Account): Works<AccessKeyTarget> {
     },
 
     async tidy(userName, members, _warrant, attempt) {
-      const { user, ours, keys, answers } = await open(userName, members)
+      const { user, ours, keys, answers } = await open(userName, members, absent, irrevocable)
       if (ours.length === 0) return answers
       const marks = new Set<string>()
       for (const { lease, target } of ours) {
@@ -140,25 +155,52 @@ export function accessKeys(account: Account): Works<AccessKeyTarget> {
     },
 
     async restore(userName, members, _warrant, attempt) {
-      const { user, ours, keys, answers } = await open(userName, members)
+      const { user, ours, keys, answers } = await open(userName, members, gone, refused)
       for (const { lease, target } of ours) {
         const { accessKeyId } = target
-        const gone = { status: 'absent', said: `key ${accessKeyId} is deleted: it cannot be restored` } as const
-        if (!keys.has(accessKeyId)) {
-          answers.set(lease, gone)
+        const revoked = names.revokedTag(accessKeyId)
+        const status = keys.get(accessKeyId)
+        if (status === undefined) {
+          answers.set(lease, gone(`key ${accessKeyId} is deleted: it cannot be restored`))
           continue
         }
-        attempt.wrote = true
-        if (user.tags.has(names.revokedTag(accessKeyId))) await iam.untagUser(userName, [names.revokedTag(accessKeyId)])
-        if (names.containedTags(user, accessKeyId).length > 0) {
-          answers.set(lease, { status: 'revoked', said: `key ${accessKeyId} is restored when the containment of its user ends` })
+        const cut = user.tags.get(revoked)
+        const held = names.containedTags(user, accessKeyId).length > 0
+        if (status === 'Inactive' && !held && cut === undefined) {
+          answers.set(lease, refused(`key ${accessKeyId} is Inactive, and no mark says that we cut it: left as it is`))
           continue
         }
-        const active = await setKey(account, userName, accessKeyId, 'Active')
-        answers.set(lease, active ? { status: 'revoked', said: `key ${accessKeyId} is restored: Active` } : gone)
+        // A containment goes on without the mark: its release, which passes over marked keys, now reactivates this one.
+        if (held) {
+          attempt.wrote ||= cut !== undefined
+          if (cut !== undefined) await iam.untagUser(userName, [revoked])
+          const said = `nothing but a containment holds key ${accessKeyId} Inactive: it works when that is released`
+          answers.set(lease, { status: 'restored', said })
+          continue
+        }
+        if (status === 'Inactive') {
+          attempt.wrote = true
+          // Its mark goes last: where this is broken off between the two, the next try finds it.
+          if (!(await setKey(account, userName, accessKeyId, 'Active'))) {
+            answers.set(lease, gone(`key ${accessKeyId} is deleted: it cannot be restored`))
+            continue
+          }
+        }
+        if (cut !== undefined) await iam.untagUser(userName, [revoked])
+        const said = status === 'Active' ? 'is Active: there is nothing to undo' : 'is restored: Active'
+        answers.set(lease, { status: 'restored', said: `key ${accessKeyId} ${said}` })
       }
       return answers
     },
+  }
+}
+
+/** What a promise comes to, without its throw. */
+async function settled<Value>(promise: Promise<Value>): Promise<{ readonly value: Value } | { readonly fault: unknown }> {
+  try {
+    return { value: await promise }
+  } catch (fault) {
+    return { fault }
   }
 }
 

@@ -11,6 +11,7 @@ export interface Names {
   /** The deny of the tokens that a user's keys got from STS. */
   tokenPolicy(lane: Lane): string
   containPolicy(epoch: number, lane: Lane): string
+  isContainment(policyName: string): boolean
   /**
    * Marks a key whose lease was cut: no release reactivates it. Tags are written one by one, so lanes that mark
    * different keys or epochs do not overwrite each other.
@@ -30,6 +31,7 @@ export function namesUnder(prefix: string): Names {
     sessionPolicy: (lane) => `${prefix}-sessions-${lane}`,
     tokenPolicy: (lane) => `${prefix}-tokens-${lane}`,
     containPolicy: (epoch, lane) => `${prefix}-contain-${epoch}-${lane}`,
+    isContainment: (policyName) => policyName.startsWith(`${prefix}-contain-`),
     revokedTag: (accessKeyId) => `${prefix}:revoked:${accessKeyId}`,
     containedTag: (epoch, accessKeyId) => `${contained}${epoch}:${accessKeyId}`,
     containedTags: (user, accessKeyId) =>

@@ -8,13 +8,15 @@ import * as z from 'zod/mini'
 export interface Denies {
   /** `aws:userid` of a session, to the second before which its tokens are denied. */
   readonly sessions: ReadonlyMap<string, number>
+  /** `aws:userid` of a session name that several bear, to the very seconds whose tokens are denied. */
+  readonly exact: ReadonlyMap<string, ReadonlySet<number>>
   /** The second before which every token of the role (or user) is denied. */
   readonly all: number | undefined
   /** Statements that somebody else added, as JSON, kept as they are: they may be another deny. */
   readonly foreign: readonly string[]
 }
 
-export const NO_DENIES: Denies = { sessions: new Map(), all: undefined, foreign: [] }
+export const NO_DENIES: Denies = { sessions: new Map(), exact: new Map(), all: undefined, foreign: [] }
 
 /** All inline policies of a role together, white space not counted (IAM and STS quotas, "IAM and STS character limits"). */
 export const ROLE_POLICY_CHARACTERS = 10_240
@@ -39,14 +41,16 @@ function unliteral(text: string): string | undefined {
   return literal(plain) === text ? plain : undefined
 }
 
+const Users = z.strictObject({ 'aws:userid': z.union([z.string(), z.array(z.string())]) })
+const Issued = z.strictObject({ 'aws:TokenIssueTime': z.string().check(z.regex(WHOLE_SECOND)) })
 const DatedDeny = z.strictObject({
   Effect: z.literal('Deny'),
   Action: z.literal('*'),
   Resource: z.literal('*'),
-  Condition: z.strictObject({
-    StringEquals: z.optional(z.strictObject({ 'aws:userid': z.union([z.string(), z.array(z.string())]) })),
-    DateLessThan: z.strictObject({ 'aws:TokenIssueTime': z.string().check(z.regex(WHOLE_SECOND)) }),
-  }),
+  Condition: z.union([
+    z.strictObject({ StringEquals: z.optional(Users), DateLessThan: Issued }),
+    z.strictObject({ StringEquals: Users, DateEquals: Issued }),
+  ]),
 })
 
 const Document = z.looseObject({ Statement: z.union([z.array(z.json()), z.json()]) })
@@ -63,57 +67,89 @@ export function parseDenies(document: string | undefined): Denies | undefined {
   const policy = Document.safeParse(json)
   if (!policy.success) return undefined
   const sessions = new Map<string, number>()
+  const exact = new Map<string, Set<number>>()
   const foreign: string[] = []
   let all: number | undefined
   for (const statement of [policy.data.Statement].flat()) {
-    const deny = DatedDeny.safeParse(statement)
-    const second = deny.success ? Date.parse(deny.data.Condition.DateLessThan['aws:TokenIssueTime']) / 1000 : Number.NaN
-    const named = deny.success ? deny.data.Condition.StringEquals?.['aws:userid'] : undefined
+    const condition = DatedDeny.safeParse(statement).data?.Condition
+    const exactly = condition !== undefined && 'DateEquals' in condition
+    const dated = condition === undefined ? undefined : exactly ? condition.DateEquals : condition.DateLessThan
+    const second = dated === undefined ? Number.NaN : Date.parse(dated['aws:TokenIssueTime']) / 1000
+    const named = condition?.StringEquals?.['aws:userid']
     const users = named === undefined ? undefined : [named].flat().map(unliteral)
-    if (!deny.success || Number.isNaN(second) || users?.includes(undefined)) {
+    if (Number.isNaN(second) || users?.includes(undefined)) {
       foreign.push(JSON.stringify(statement))
-    } else if (users === undefined) {
-      all = Math.max(all ?? 0, second)
-    } else {
-      for (const user of users) if (user !== undefined) sessions.set(user, Math.max(sessions.get(user) ?? 0, second))
+      continue
+    }
+    if (users === undefined) all = Math.max(all ?? 0, second)
+    for (const user of users ?? []) {
+      if (user === undefined) continue
+      if (exactly) exact.set(user, (exact.get(user) ?? new Set()).add(second))
+      else sessions.set(user, Math.max(sessions.get(user) ?? 0, second))
     }
   }
-  return { sessions, all, foreign }
+  return { sessions, exact, all, foreign }
 }
 
 /** One statement per second with all its sessions, everything sorted: equal denies print equally. */
 export function printDenies(denies: Denies): string {
-  const bySecond = new Map<number, string[]>()
-  for (const [user, second] of denies.sessions) bySecond.set(second, [...(bySecond.get(second) ?? []), user])
-  const deny = (second: number, users?: readonly string[]) =>
+  const deny = (operator: 'DateLessThan' | 'DateEquals', second: number, users?: readonly string[]) =>
     JSON.stringify({
       Effect: 'Deny',
       Action: '*',
       Resource: '*',
       Condition: {
         ...(users === undefined ? {} : { StringEquals: { 'aws:userid': users.toSorted().map(literal) } }),
-        DateLessThan: { 'aws:TokenIssueTime': printSecond(second) },
+        [operator]: { 'aws:TokenIssueTime': printSecond(second) },
       },
     })
+  const exact = [...denies.exact].flatMap(([user, seconds]) => [...seconds].map((second): [string, number] => [user, second]))
   const statements = [
     ...denies.foreign,
-    ...(denies.all === undefined ? [] : [deny(denies.all)]),
-    ...[...bySecond].sort(([left], [right]) => left - right).map(([second, users]) => deny(second, users)),
+    ...(denies.all === undefined ? [] : [deny('DateLessThan', denies.all)]),
+    ...usersBySecond(denies.sessions).map(([second, users]) => deny('DateLessThan', second, users)),
+    ...usersBySecond(exact).map(([second, users]) => deny('DateEquals', second, users)),
   ]
   return `{"Version":"2012-10-17","Statement":[${statements.join(',')}]}`
 }
 
-export const isEmpty = (denies: Denies) => denies.sessions.size === 0 && denies.all === undefined && denies.foreign.length === 0
+function usersBySecond(denied: Iterable<readonly [string, number]>): [number, string[]][] {
+  const bySecond = new Map<number, string[]>()
+  for (const [user, second] of denied) bySecond.set(second, [...(bySecond.get(second) ?? []), user])
+  return [...bySecond].sort(([left], [right]) => left - right)
+}
+
+export const isEmpty = (denies: Denies) =>
+  denies.sessions.size === 0 && denies.exact.size === 0 && denies.all === undefined && denies.foreign.length === 0
 
 /** Is a token of this session that was issued before the second denied? */
 export const covers = (denies: Denies, user: string, second: number) =>
   Math.max(denies.all ?? 0, denies.sessions.get(user) ?? 0) >= second
 
+/** Is a token of this session that was issued in this very second denied? */
+export const coversExactly = (denies: Denies, user: string, second: number) =>
+  covers(denies, user, second + 1) || denies.exact.get(user)?.has(second) === true
+
 /** Adds denies; a second only ever grows, so that a late retry takes nothing back. */
 export function merge(denies: Denies, sessions: Iterable<readonly [string, number]>, all?: number): Denies {
   const merged = new Map(denies.sessions)
   for (const [user, second] of sessions) merged.set(user, Math.max(merged.get(user) ?? 0, second))
-  return { sessions: merged, all: all === undefined ? denies.all : Math.max(denies.all ?? 0, all), foreign: denies.foreign }
+  return { ...denies, sessions: merged, all: all === undefined ? denies.all : Math.max(denies.all ?? 0, all) }
+}
+
+/** Adds denies of the tokens that sessions were issued in one second, and of no others of their names. */
+export function mergeExact(denies: Denies, sessions: Iterable<readonly [string, number]>): Denies {
+  const exact = new Map<string, ReadonlySet<number>>(denies.exact)
+  for (const [user, second] of sessions) exact.set(user, new Set(exact.get(user)).add(second))
+  return { ...denies, exact }
+}
+
+/** Takes one deny out: of the session's tokens of one second, or of all its tokens from before some second. */
+export function without(denies: Denies, user: string, second: number | undefined): Denies {
+  if (second === undefined) return { ...denies, sessions: new Map([...denies.sessions].filter(([denied]) => denied !== user)) }
+  const left = [...(denies.exact.get(user) ?? [])].filter((denied) => denied !== second)
+  const others = [...denies.exact].filter(([denied]) => denied !== user)
+  return { ...denies, exact: new Map(left.length === 0 ? others : [...others, [user, new Set(left)]]) }
 }
 
 /** Drops denies that hit nothing any more, because every token that they could hit has expired. */
@@ -121,6 +157,12 @@ export function prune(denies: Denies, nowSecond: number, longestSeconds: number)
   const current = (second: number) => second + longestSeconds > nowSecond
   return {
     sessions: new Map([...denies.sessions].filter(([, second]) => current(second))),
+    exact: new Map(
+      [...denies.exact].flatMap(([user, seconds]): [string, ReadonlySet<number>][] => {
+        const left = [...seconds].filter(current)
+        return left.length === 0 ? [] : [[user, new Set(left)]]
+      }),
+    ),
     all: denies.all !== undefined && current(denies.all) ? denies.all : undefined,
     foreign: denies.foreign,
   }
@@ -128,8 +170,14 @@ export function prune(denies: Denies, nowSecond: number, longestSeconds: number)
 
 /** One deny for the whole role in the place of all its sessions' denies: less to write, and it hits the bystanders too. */
 export function coalesce(denies: Denies): Denies {
-  const seconds = [...denies.sessions.values(), ...(denies.all === undefined ? [] : [denies.all])]
-  return { sessions: new Map(), all: seconds.length === 0 ? undefined : Math.max(...seconds), foreign: denies.foreign }
+  const exact = [...denies.exact.values()].flatMap((seconds) => [...seconds].map((second) => second + 1))
+  const seconds = [...denies.sessions.values(), ...exact, ...(denies.all === undefined ? [] : [denies.all])]
+  return {
+    sessions: new Map(),
+    exact: new Map(),
+    all: seconds.length === 0 ? undefined : Math.max(...seconds),
+    foreign: denies.foreign,
+  }
 }
 
 function compact(document: string): string {

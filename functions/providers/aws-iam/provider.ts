@@ -1,12 +1,13 @@
-import type { Answer, Provider, ProviderModule, Subject, Warrant } from '../contract.ts'
+import type { Answer, Provider, ProviderModule, Restored, Subject, Warrant } from '../contract.ts'
 import { openAccount } from './account.ts'
 import type { IamClient } from './client.ts'
 import { connectIam } from './client.ts'
 import { levers } from './containment.ts'
 import type { Lever, Settings, Target } from './definition.ts'
 import { definition } from './definition.ts'
-import { eachHolder, failedCut, failedLook } from './holders.ts'
+import { eachHolder, failedCut, failedLook, failedRestore } from './holders.ts'
 import { accessKeys } from './keys.ts'
+import { locator } from './locate.ts'
 import { roleSessions } from './sessions.ts'
 
 /** Makes the provider over any client: the AWS SDK's, or the fake. `now` in milliseconds since 1970. */
@@ -14,14 +15,15 @@ export function createProvider(settings: Settings, iam: IamClient, now: () => nu
   const account = openAccount(settings, iam, now)
   const keys = accessKeys(account)
   const sessions = roleSessions(account)
-  const cut = (method: 'revoke' | 'tidy' | 'restore') => (batch: readonly Subject<Target>[], warrant: Warrant) =>
+  const cut = (method: 'revoke' | 'tidy') => (batch: readonly Subject<Target>[], warrant: Warrant) =>
     eachHolder<Answer>(account, batch, warrant, keys[method], sessions[method], failedCut)
   return {
     revoke: cut('revoke'),
     verify: (batch, warrant) => eachHolder(account, batch, warrant, keys.verify, sessions.verify, failedLook),
     tidy: cut('tidy'),
-    restore: cut('restore'),
+    restore: (batch, warrant) => eachHolder<Restored>(account, batch, warrant, keys.restore, sessions.restore, failedRestore),
     ...levers(account),
+    locate: locator(account),
     async close() {
       iam.close()
     },

@@ -11,6 +11,7 @@ import {
   LONGEST_ROLE_SESSION_SECONDS,
   LONGEST_TOKEN_SECONDS,
   merge,
+  mergeExact,
   printDenies,
   prune,
   ROLE_POLICY_CHARACTERS,
@@ -23,6 +24,8 @@ export interface Cut {
   readonly user: string
   /** Its tokens from before this second, since 1970, are denied. */
   readonly second: number
+  /** Only those of this very second are: others bear the same name. */
+  readonly exact: boolean
 }
 
 export interface Written {
@@ -60,15 +63,14 @@ export async function writeDenies(
   const noRoom: Answer = { status: 'retry', said: full, afterSeconds: THROTTLE_SECONDS, effect: 'none' }
   const none: Written = { any: false, left: new Map(cuts.map(({ lease }) => [lease, noRoom])), coalesced: false }
 
-  const pairs = cuts.map(({ user, second: until }) => [user, until] as const)
-  const whole = prune(merge(before, pairs), second, LONGEST_TOKEN_SECONDS)
+  const whole = prune(withCuts(before, cuts), second, LONGEST_TOKEN_SECONDS)
   // The other policies are measured only if AWS says that there is no room: that costs a call for each of them.
   if (printDenies(whole).length <= ROLE_POLICY_CHARACTERS && (await put(whole))) return all
 
   const room = ROLE_POLICY_CHARACTERS - (await othersCharacters(account, role, policyName))
   const fits = (denies: Denies) => printDenies(denies).length <= room
   const current = prune(before, second, LONGEST_ROLE_SESSION_SECONDS)
-  const younger = merge(current, pairs)
+  const younger = withCuts(current, cuts)
   if (fits(younger)) return (await put(younger)) ? all : none
 
   const one = coalesce(younger)
@@ -76,18 +78,24 @@ export async function writeDenies(
 
   let some = current
   const left = new Map<string, Answer>()
-  for (const { lease, user, second: until } of cuts) {
-    const more = merge(some, [[user, until]])
+  for (const cut of cuts) {
+    const more = withCuts(some, [cut])
     if (fits(more)) some = more
-    else left.set(lease, laterOrNever(current, role, second))
+    else left.set(cut.lease, laterOrNever(current, role, second))
   }
   if (left.size === cuts.length) return { ...none, left }
   return (await put(some)) ? { ...all, left } : none
 }
 
+function withCuts(denies: Denies, cuts: readonly Cut[]): Denies {
+  const pairs = (exact: boolean) => cuts.filter((cut) => cut.exact === exact).map(({ user, second }) => [user, second] as const)
+  return mergeExact(merge(denies, pairs(false)), pairs(true))
+}
+
 /** Room comes when the oldest of our own denies has outlived every token it hits; where there is none, it never comes. */
 function laterOrNever(denies: Denies, role: Holder, second: number): Answer {
-  const oldest = Math.min(...denies.sessions.values(), denies.all ?? Number.POSITIVE_INFINITY)
+  const exact = [...denies.exact.values()].flatMap((seconds) => [...seconds])
+  const oldest = Math.min(...denies.sessions.values(), ...exact, denies.all ?? Number.POSITIVE_INFINITY)
   if (!Number.isFinite(oldest)) {
     const said = `the inline policies of ${holderName(role)} leave no room for a deny (${ROLE_POLICY_CHARACTERS} characters for all)`
     return { status: 'irrevocable', said }

@@ -1,14 +1,16 @@
 import { LANES } from '../../contracts/primitives.ts'
-import type { Answer, Liveness, Subject, Warrant } from '../contract.ts'
+import type { Answer, Liveness, Restored, Subject, Warrant } from '../contract.ts'
 import type { Account } from './account.ts'
 import { managedByAws, READ_BACK_SECONDS } from './account.ts'
 import type { Holder } from './client.ts'
 import type { RoleSessionTarget } from './definition.ts'
 import { SESSION_NAME } from './definition.ts'
-import type { Attempt, Works } from './holders.ts'
+import type { Works } from './holders.ts'
 import { sift } from './holders.ts'
+import type { Denies } from './policy.ts'
 import {
   covers,
+  coversExactly,
   isEmpty,
   LONGEST_TOKEN_SECONDS,
   NO_DENIES,
@@ -17,6 +19,7 @@ import {
   printSecond,
   prune,
   secondFrom,
+  without,
 } from './policy.ts'
 import type { Cut } from './room.ts'
 import { writeDenies } from './room.ts'
@@ -25,6 +28,25 @@ import { writeDenies } from './room.ts'
 const CLOCK_SKEW_SECONDS = 300
 
 type Members = readonly Subject<RoleSessionTarget>[]
+
+/** What to say of leases that a method may not act on. */
+interface Words<Result> {
+  gone(said: string): Result
+  refused(said: string): Result
+  managed(said: string, livesUntil: string | undefined): Result
+}
+
+const CUT: Words<Answer> = {
+  gone: (said) => ({ status: 'absent', said }),
+  refused: (said) => ({ status: 'irrevocable', said }),
+  managed: (said, livesUntil) => ({ status: 'unsupported', said, ...(livesUntil === undefined ? {} : { livesUntil }) }),
+}
+
+const UNDO: Words<Restored> = {
+  gone: (said) => ({ status: 'gone', said }),
+  refused: (said) => ({ status: 'refused', said }),
+  managed: (said) => ({ status: 'refused', said }),
+}
 
 /** Sessions of roles: denied by `aws:userid` and the time of issue, in an inline policy of the role. */
 export function roleSessions(account: Account): Works<RoleSessionTarget> {
@@ -48,21 +70,43 @@ export function roleSessions(account: Account): Works<RoleSessionTarget> {
 
   const awsUserId = (target: RoleSessionTarget) => `${target.roleId}:${target.sessionName}`
 
+  /** The second that names this session among those of its name. */
+  const issuedAt = (target: RoleSessionTarget) =>
+    target.issuedAt === undefined ? undefined : Math.floor(Date.parse(target.issuedAt) / 1000)
+
+  /** Is it denied: the one where the target names one, else all of its name from before the second? */
+  function denies(policy: Denies, target: RoleSessionTarget, second: number): boolean {
+    const at = issuedAt(target)
+    return at === undefined ? covers(policy, awsUserId(target), second) : coversExactly(policy, awsUserId(target), at)
+  }
+
+  /** The second whose deny of this session a policy holds, if it holds one. */
+  function deniedAt(policy: Denies, target: RoleSessionTarget): number | undefined {
+    const at = issuedAt(target)
+    if (at === undefined) return policy.sessions.get(awsUserId(target))
+    return policy.exact.get(awsUserId(target))?.has(at) === true ? at : undefined
+  }
+
+  /** For evidence. */
+  function nameOf(target: RoleSessionTarget): string {
+    const at = issuedAt(target)
+    return at === undefined ? awsUserId(target) : `${awsUserId(target)} of ${printSecond(at)}`
+  }
+
   /** The lane's policy as it stands, and those of the leases that may be acted on; the others have their answer. */
-  async function open(roleName: string, members: Members, warrant: Warrant) {
+  async function open<Result>(roleName: string, members: Members, warrant: Warrant, words: Words<Result>) {
     const role = await iam.getRole(roleName)
     const holder: Holder = { kind: 'role', name: roleName }
     const policyName = names.sessionPolicy(warrant.lane)
     const bearer = { holder, id: role.roleId, tags: role.tags }
-    const { ours, answers } = sift(account, bearer, members, (said): Answer => ({ status: 'absent', said }))
+    const { ours, answers } = sift(account, bearer, members, words.gone)
     const closed = { holder, policyName, ours: [], answers, before: NO_DENIES }
     if (ours.length === 0) return closed
     const managed = managedByAws(roleName, role)
     if (managed !== undefined) {
       for (const { lease, target } of ours) {
         const until = role.maxSessionSeconds === undefined ? undefined : cutOff(target, warrant) + role.maxSessionSeconds
-        const livesUntil = until === undefined ? {} : { livesUntil: new Date(until * 1000).toISOString() }
-        answers.set(lease, { status: 'unsupported', said: managed, ...livesUntil })
+        answers.set(lease, words.managed(managed, until === undefined ? undefined : new Date(until * 1000).toISOString()))
       }
       return closed
     }
@@ -70,49 +114,32 @@ export function roleSessions(account: Account): Works<RoleSessionTarget> {
     const said = await account.protection(bearer)
     const before = said === undefined ? parseDenies(await iam.getPolicy(holder, policyName)) : undefined
     if (before !== undefined) return { ...closed, ours, before }
-    for (const { lease } of ours) answers.set(lease, { status: 'irrevocable', said: said ?? unreadable })
+    for (const { lease } of ours) answers.set(lease, words.refused(said ?? unreadable))
     return closed
   }
 
-  /** Takes one session's deny out again: `expired` when it hits nothing any more, `now` at once. */
-  async function takeOut(roleName: string, members: Members, warrant: Warrant, attempt: Attempt, when: 'expired' | 'now') {
-    const { holder, policyName, ours, answers, before } = await open(roleName, members, warrant)
-    const second = nowSecond()
-    const sessions = new Map(before.sessions)
-    for (const { lease, target } of ours) {
-      const user = awsUserId(target)
-      const until = before.sessions.get(user)
-      const waits = until === undefined ? 0 : until + LONGEST_TOKEN_SECONDS - second
-      if (when === 'expired' && waits > 0) {
-        answers.set(lease, { status: 'retry', said: `tokens of ${user} may still live`, afterSeconds: waits, effect: 'none' })
-      } else if (when === 'now' && until === undefined && before.all !== undefined) {
-        answers.set(lease, { status: 'unsupported', said: `${policyName} denies the whole role: one session cannot be restored` })
-      } else if (sessions.delete(user)) {
-        answers.set(lease, { status: 'revoked', said: when === 'now' ? `${user} is restored` : `the deny of ${user} is removed` })
-      } else {
-        answers.set(lease, { status: 'absent', said: `${policyName} does not deny ${user}` })
-      }
-    }
-    const after = prune({ ...before, sessions }, second, LONGEST_TOKEN_SECONDS)
-    if (printDenies(after) === printDenies(before)) return answers
-    attempt.wrote = true
-    if (isEmpty(after)) await iam.deletePolicy(holder, policyName)
-    else await iam.putPolicy(holder, policyName, printDenies(after))
-    return answers
+  /** Writes what is left of the lane's policy. */
+  async function write(holder: Holder, policyName: string, before: Denies, after: Denies): Promise<boolean> {
+    const left = prune(after, nowSecond(), LONGEST_TOKEN_SECONDS)
+    if (printDenies(left) === printDenies(before)) return false
+    if (isEmpty(left)) await iam.deletePolicy(holder, policyName)
+    else await iam.putPolicy(holder, policyName, printDenies(left))
+    return true
   }
 
   return {
     async revoke(roleName, members, warrant, attempt) {
-      const { holder, policyName, ours, answers, before } = await open(roleName, members, warrant)
+      const { holder, policyName, ours, answers, before } = await open(roleName, members, warrant, CUT)
       const cuts: Cut[] = []
       for (const { lease, target } of ours) {
-        const cut = { lease, user: awsUserId(target), second: cutOff(target, warrant) }
+        const at = issuedAt(target)
+        const cut = { lease, user: awsUserId(target), second: at ?? cutOff(target, warrant), exact: at !== undefined }
         if (!SESSION_NAME.test(target.sessionName)) {
           answers.set(lease, { status: 'irrevocable', said: 'this is no session name of STS: it would not be safe in a policy' })
         } else if (cut.second + LONGEST_TOKEN_SECONDS <= nowSecond()) {
-          answers.set(lease, { status: 'absent', said: `every token of ${cut.user} has expired` })
-        } else if (covers(before, cut.user, cut.second)) {
-          const said = `${policyName} denies ${target.sessionName} before ${printSecond(cut.second)} already`
+          answers.set(lease, { status: 'absent', said: `every token of ${nameOf(target)} has expired` })
+        } else if (denies(before, target, cut.second)) {
+          const said = `${policyName} denies ${target.sessionName} ${cut.exact ? 'of' : 'before'} ${printSecond(cut.second)} already`
           answers.set(lease, { status: 'absent', said })
         } else {
           cuts.push(cut)
@@ -122,17 +149,17 @@ export function roleSessions(account: Account): Works<RoleSessionTarget> {
 
       const written = await writeDenies(account, holder, policyName, before, cuts, warrant.lane, attempt)
       const readBack = written.any ? parseDenies(await iam.getPolicy(holder, policyName)) : undefined
-      for (const { lease, user, second } of cuts) {
+      for (const { lease, user, second, exact } of cuts) {
         const left = written.left.get(lease)
         if (left !== undefined) {
           answers.set(lease, left)
-        } else if (readBack === undefined || !covers(readBack, user, second)) {
+        } else if (readBack === undefined || !(exact ? coversExactly : covers)(readBack, user, second)) {
           const said = `${policyName} does not show the deny yet`
           answers.set(lease, { status: 'retry', said, afterSeconds: READ_BACK_SECONDS, effect: 'unknown' })
         } else {
           const said = written.coalesced
             ? `${policyName} was full: every session of role ${roleName} from before ${printSecond(readBack.all ?? second)} is denied`
-            : `${policyName} denies ${user} before ${printSecond(second)}`
+            : `${policyName} denies ${user} ${exact ? 'of' : 'before'} ${printSecond(second)}`
           answers.set(lease, { status: 'revoked', said })
         }
       }
@@ -145,26 +172,80 @@ export function roleSessions(account: Account): Works<RoleSessionTarget> {
       const bearer = { holder, id: role.roleId, tags: role.tags }
       const { ours, answers } = sift(account, bearer, members, (said): Liveness => ({ status: 'dead', said }))
       let open = ours.filter(({ lease, target }) => {
-        const expired = provenBy(target, warrant) + LONGEST_TOKEN_SECONDS <= nowSecond()
-        if (expired) answers.set(lease, { status: 'dead', said: `every token of ${awsUserId(target)} has expired` })
+        const expired = (issuedAt(target) ?? provenBy(target, warrant)) + LONGEST_TOKEN_SECONDS <= nowSecond()
+        if (expired) answers.set(lease, { status: 'dead', said: `every token of ${nameOf(target)} has expired` })
         return !expired
       })
       // A containment does not count: its release would bring the session back to life.
       for (const lane of [warrant.lane, ...LANES.filter((other) => other !== warrant.lane)]) {
         if (open.length === 0) break
         const policyName = names.sessionPolicy(lane)
-        const denies = parseDenies(await iam.getPolicy(holder, policyName))
+        const policy = parseDenies(await iam.getPolicy(holder, policyName))
         open = open.filter(({ lease, target }) => {
-          const dead = denies !== undefined && covers(denies, awsUserId(target), provenBy(target, warrant))
-          if (dead) answers.set(lease, { status: 'dead', said: `${policyName} denies ${awsUserId(target)}` })
+          const dead = policy !== undefined && denies(policy, target, provenBy(target, warrant))
+          if (dead) answers.set(lease, { status: 'dead', said: `${policyName} denies ${nameOf(target)}` })
           return !dead
         })
       }
-      for (const { lease, target } of open) answers.set(lease, { status: 'alive', said: `no policy denies ${awsUserId(target)}` })
+      for (const { lease, target } of open) answers.set(lease, { status: 'alive', said: `no policy denies ${nameOf(target)}` })
       return answers
     },
 
-    tidy: (roleName, members, warrant, attempt) => takeOut(roleName, members, warrant, attempt, 'expired'),
-    restore: (roleName, members, warrant, attempt) => takeOut(roleName, members, warrant, attempt, 'now'),
+    async tidy(roleName, members, warrant, attempt) {
+      const { holder, policyName, ours, answers, before } = await open(roleName, members, warrant, CUT)
+      let after = before
+      for (const { lease, target } of ours) {
+        const until = deniedAt(after, target)
+        const waits = until === undefined ? 0 : until + LONGEST_TOKEN_SECONDS - nowSecond()
+        if (waits > 0) {
+          const said = `tokens of ${nameOf(target)} may still live`
+          answers.set(lease, { status: 'retry', said, afterSeconds: waits, effect: 'none' })
+        } else if (until === undefined) {
+          answers.set(lease, { status: 'absent', said: `${policyName} does not deny ${nameOf(target)}` })
+        } else {
+          after = without(after, awsUserId(target), issuedAt(target))
+          answers.set(lease, { status: 'revoked', said: `the deny of ${nameOf(target)} is removed` })
+        }
+      }
+      if (ours.length > 0) attempt.wrote = await write(holder, policyName, before, after)
+      return answers
+    },
+
+    async restore(roleName, members, warrant, attempt) {
+      const { holder, policyName, ours, answers, before } = await open(roleName, members, warrant, UNDO)
+      if (ours.length === 0) return answers
+      let after = before
+      for (const { target } of ours) after = without(after, awsUserId(target), issuedAt(target))
+      attempt.wrote = await write(holder, policyName, before, after)
+      // Only its own writer changes a lane's policy, so what another lane denies stays denied.
+      const inForce = (policy: Denies) => prune(policy, nowSecond(), LONGEST_TOKEN_SECONDS)
+      const policies: [string, Denies][] = [[policyName, inForce(after)]]
+      for (const lane of LANES.filter((other) => other !== warrant.lane)) {
+        const denied = parseDenies(await iam.getPolicy(holder, names.sessionPolicy(lane)))
+        if (denied !== undefined) policies.push([names.sessionPolicy(lane), inForce(denied)])
+      }
+      const contained = (await iam.policyNames(roleName)).some(names.isContainment)
+      for (const { lease, target } of ours) {
+        const at = issuedAt(target)
+        const until = deniedAt(before, target) ?? at
+        const still = policies.find(([, policy]) =>
+          at === undefined ? covers(policy, awsUserId(target), 1) : coversExactly(policy, awsUserId(target), at),
+        )
+        if (until !== undefined && until + LONGEST_TOKEN_SECONDS <= nowSecond()) {
+          answers.set(lease, { status: 'gone', said: `every token of ${nameOf(target)} has expired` })
+        } else if (still !== undefined) {
+          const why = still[0] === policyName ? 'denies more than this session' : 'denies it too, by a cut of another lane'
+          answers.set(lease, { status: 'refused', said: `${still[0]} ${why}: ${nameOf(target)} stays cut` })
+        } else {
+          const undone =
+            deniedAt(before, target) === undefined ? 'there is nothing to undo' : `${nameOf(target)} is not denied any more`
+          answers.set(lease, {
+            status: 'restored',
+            said: contained ? `${undone}; a containment of role ${roleName} is in force until it is released` : undone,
+          })
+        }
+      }
+      return answers
+    },
   }
 }

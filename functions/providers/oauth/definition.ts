@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto'
 import * as z from 'zod/mini'
 import { Instant } from '../../contracts/primitives.ts'
 import type { Definition } from '../contract.ts'
+import { credentialOf, recognise } from './recognise.ts'
 
 /** https, or loopback over http: tokens and the admin's secret travel to these addresses. */
 const Endpoint = z
@@ -63,16 +63,31 @@ export const Settings = z.strictObject({
 })
 export type Settings = z.infer<typeof Settings>
 
+/** A self-contained access token that has not ended by itself yet: resource servers may honour it whatever the issuer says. */
+export const livesOn = (
+  { selfContained }: Pick<Settings, 'selfContained'>,
+  { tokenType, expiresAt }: Pick<Target, 'tokenType' | 'expiresAt'>,
+  now: number,
+): boolean => selfContained && tokenType === 'access_token' && (expiresAt === undefined || Date.parse(expiresAt) > now)
+
 export const definition: Definition<Target, Secret, never, Settings> = {
   name: 'oauth',
   title: 'OAuth 2 tokens (RFC 7009, RFC 7662)',
   target: Target,
   secret: Secret,
   settings: Settings,
-  credential(_target, secret) {
+  credential(_target, secret, mac) {
     if (secret === undefined) throw new RangeError('an OAuth lease needs its token')
-    return `sha256:${createHash('sha256').update(secret.token).digest('hex')}`
+    return credentialOf(secret.token, mac)
   },
+  recognise,
+  uncuttable: (target, settings, now) =>
+    livesOn(settings, target, Date.parse(now))
+      ? {
+          said: 'the access token cannot be cut, resource servers may honour it to its expiry',
+          ...(target.expiresAt === undefined ? {} : { livesUntil: target.expiresAt }),
+        }
+      : undefined,
   capabilities: {
     // RFC 7009, section 2.2: 200 for any token. Where introspection shows it, `absent` is answered all the same.
     tellsAbsent: false,
@@ -82,6 +97,8 @@ export const definition: Definition<Target, Secret, never, Settings> = {
     restores: false,
     tidies: false,
     choosesName: false,
+    // The token itself is dropped where it was pasted, and nothing else leads to it.
+    locates: false,
   },
   limits: { batch: 20, propagationSeconds: 1, callSeconds: 45, concurrency: 4 },
   serial: false,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Answer, Liveness, Provider, ProviderModule, Subject, Tools } from '../contract.ts'
 import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
 import type { Secret, Settings, Target } from './definition.ts'
@@ -33,7 +34,7 @@ export class FakeOAuth {
   /** A token of a grant of its own, or of a grant that has others. */
   issue(tokenType: Target['tokenType'], grant?: string): Secret & { readonly grant: string } {
     this.#serial += 1
-    const token = `fake-token-${this.#serial}`
+    const token = createHash('sha256').update(`token ${this.#serial}`).digest('base64url')
     const of = grant ?? `grant-${this.#serial}`
     this.tokens.set(token, { grant: of, tokenType, active: true })
     return { token, grant: of }

@@ -3,7 +3,7 @@ import { IssuerError, IssuerRefused } from '../contract.ts'
 import type { OAuthClient, RevocationAnswer } from './client.ts'
 import { openClient } from './client.ts'
 import type { Secret, Settings, Target } from './definition.ts'
-import { definition } from './definition.ts'
+import { definition, livesOn } from './definition.ts'
 
 type TokenSubject = Subject<Target, Secret>
 type Batch = readonly TokenSubject[]
@@ -100,9 +100,8 @@ class OAuthProvider implements Provider<Target, Secret, never> {
   }
 
   /** A self-contained access token that has not ended by itself yet. */
-  #livesOn({ tokenType, expiresAt }: Target): boolean {
-    if (!this.#settings.selfContained || tokenType !== 'access_token') return false
-    return expiresAt === undefined || Date.parse(expiresAt) > this.#tools.now()
+  #livesOn(target: Target): boolean {
+    return livesOn(this.#settings, target, this.#tools.now())
   }
 
   /**

@@ -1,15 +1,7 @@
 import * as z from 'zod/mini'
 import type { Definition } from '../contract.ts'
-
-/**
- * A role's name: 1 to 63 bytes of UTF-8 (NAMEDATALEN - 1), any characters but NUL. Blanks at the ends and quotes are
- * legal in PostgreSQL, so they are legal here: statements are built by the server's own `format('%I')`.
- */
-const RoleName = z.string().check(
-  z.minLength(1),
-  z.refine((text) => Buffer.byteLength(text) <= 63, 'must not be longer than 63 bytes'),
-  z.refine((text) => !text.includes('\0') && text.isWellFormed(), 'must be text that PostgreSQL can hold'),
-)
+import { RoleName } from './names.ts'
+import { recognise } from './recognise.ts'
 
 /** An object id as decimal text: unsigned, 32 bits, and above the ids that initdb uses up for itself. */
 const Oid = z.string().check(
@@ -18,12 +10,41 @@ const Oid = z.string().check(
 )
 
 /**
+ * A session of a role that many use at once (the jobs of shared runners): the session is the credential, and ending it
+ * leaves the role open. `pid` and `startedAt` (`pg_backend_pid()`, and `backend_start` of its row in pg_stat_activity) name
+ * the one; without them all sessions of the role that bear the name are meant.
+ */
+const RunnerSession = z
+  .strictObject({
+    /** As the server holds it: printable ASCII, at most 63 characters. */
+    applicationName: z.string().check(z.regex(/^[\x20-\x7e]{1,63}$/, 'must be an application_name as PostgreSQL holds it')),
+    pid: z.optional(z.int().check(z.minimum(1), z.maximum(0x7fff_ffff))),
+    /** UTC, to the millisecond or finer: a process id is used again, and what began at another moment is another session. */
+    startedAt: z.optional(
+      z.string().check(
+        z.regex(
+          /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3,6}Z$/,
+          'must be backend_start, RFC 3339 in UTC to the millisecond or finer',
+        ),
+        z.refine((text) => !Number.isNaN(Date.parse(text)), 'must be a moment'),
+      ),
+    ),
+  })
+  .check(
+    z.refine(({ pid, startedAt }) => (pid === undefined) === (startedAt === undefined), {
+      error: 'pid and startedAt name a session only together',
+      path: ['pid'],
+    }),
+  )
+
+/**
  * `oid` names the incarnation: a later role of the same name is another credential, which an old retry cannot hit.
  * Without it (a pending lease, whose role does not exist yet) the role that bears the name at the time of the cut is
  * meant: give the oid when the lease is confirmed.
  */
-export const Target = z.strictObject({ role: RoleName, oid: z.optional(Oid) })
+export const Target = z.strictObject({ role: RoleName, oid: z.optional(Oid), session: z.optional(RunnerSession) })
 export type Target = z.infer<typeof Target>
+export type SessionTarget = Target & { readonly session: z.infer<typeof RunnerSession> }
 
 /** The group role whose direct members are the identity's login roles, all of them and nobody else's. */
 export const Lever = z.strictObject({ memberOf: RoleName })
@@ -55,8 +76,17 @@ export const definition: Definition<Target, never, Lever, Settings> = {
   target: Target,
   lever: Lever,
   settings: Settings,
-  // By name, not by oid: a lease registered before its role exists must share the fingerprint of the others.
-  credential: ({ role }) => `role:${role}`,
+  credential({ role, session }) {
+    // By name, not by oid: a lease registered before its role exists must share the fingerprint of the others.
+    if (session === undefined) return `role:${role}`
+    const { applicationName, pid, startedAt } = session
+    if (pid === undefined || startedAt === undefined) return `sessions:${JSON.stringify([role, applicationName])}`
+    return `session:${JSON.stringify([role, pid, new Date(startedAt).toISOString()])}`
+  },
+  namesMany: ({ session }) => session !== undefined && session.pid === undefined,
+  forGood: ({ session }) => session !== undefined,
+  recognise,
+  meant: ({ host, port = '5432' }, settings) => host === settings.host.toLowerCase() && port === String(settings.port),
   leverName: ({ memberOf }) => `members:${memberOf}`,
   capabilities: {
     tellsAbsent: true,
@@ -65,6 +95,7 @@ export const definition: Definition<Target, never, Lever, Settings> = {
     restores: true,
     tidies: true,
     choosesName: true,
+    locates: true,
   },
   // One server decides, and it decides at once: the proof is asked for right after the cut.
   limits: { batch: 100, propagationSeconds: 0, callSeconds: 45, concurrency: 4 },

@@ -1,7 +1,8 @@
-import type { Answer, LeverAnswer, Liveness, Provider, ProviderModule, Subject, Tools } from '../contract.ts'
+import type { Answer, LeverAnswer, Liveness, Provider, ProviderModule, Restored, Subject, Tools } from '../contract.ts'
 import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
 import type { Lever, Settings, Target } from './definition.ts'
 import { definition } from './definition.ts'
+import { nothingToTidy, notToRestore } from './runners.ts'
 
 type Batch = readonly Subject<Target, never>[]
 
@@ -13,8 +14,16 @@ export interface FakeRole {
   /** Objects owned, by database. */
   readonly owned: Map<string, number>
   login: boolean
-  mark: 'contained' | 'revoked' | undefined
+  /** Who holds it shut, of those that found it open; it opens when the last one goes. */
+  readonly marks: Set<'contained' | 'revoked'>
   sessions: number
+  /** Sessions that have a name, beside `sessions`: the jobs of a shared runner. */
+  readonly jobs: Map<number, FakeJob>
+}
+
+export interface FakeJob {
+  readonly applicationName: string
+  readonly startedAt: string
 }
 
 /**
@@ -35,6 +44,7 @@ export class FakePostgresql {
   /** Every call that reached the server, in order. */
   readonly calls: { readonly method: string; readonly size: number }[] = []
   #nextOid = 16_384
+  #nextPid = 1000
 
   settings(overrides: Partial<Settings> = {}): Settings {
     const network = { host: 'db.fake', port: 5432, database: 'postgres', tls: { mode: 'disable' } } as const
@@ -54,8 +64,9 @@ export class FakePostgresql {
       superuser,
       owned: new Map(),
       login,
-      mark: undefined,
+      marks: new Set<'contained' | 'revoked'>(),
       sessions: 0,
+      jobs: new Map<number, FakeJob>(),
       deleted: false,
     }
     this.roles.set(oid, role)
@@ -78,6 +89,16 @@ export class FakePostgresql {
     return true
   }
 
+  /** Opens a session with a name, at a moment; its process id. */
+  startJob(oid: string, applicationName: string, startedAt = '2026-01-01T00:00:00.000Z'): number {
+    const role = this.roles.get(oid)
+    if (role === undefined || role.deleted || !role.login) throw new RangeError('the role may not log in')
+    const pid = this.#nextPid
+    this.#nextPid += 1
+    role.jobs.set(pid, { applicationName, startedAt })
+    return pid
+  }
+
   find({ role: name, oid }: Target): FakeRole | undefined {
     if (oid !== undefined) {
       const role = this.roles.get(oid)
@@ -91,14 +112,22 @@ export class FakePostgresql {
     if (secret !== JSON.stringify(this.admin))
       throw new IssuerRefused('PostgreSQL: the server refuses the admin password (28P01)')
     this.#enter('connect', 0, settings)
-    const each = (method: string, work: (target: Target) => Answer) => async (batch: Batch) => {
-      this.#enter(method, batch.length, settings)
-      return batch.map(({ target }) => work(target))
-    }
+    const each =
+      <Result>(method: string, work: (target: Target) => Result) =>
+      async (batch: Batch) => {
+        this.#enter(method, batch.length, settings)
+        return batch.map(({ target }) => work(target))
+      }
     return {
-      revoke: each('revoke', (target) => this.#revoke(target)),
-      restore: each('restore', (target) => this.#restore(target)),
-      tidy: each('tidy', (target) => this.#tidy(target, settings.reassignTo)),
+      revoke: each('revoke', (target) => (target.session === undefined ? this.#revoke(target) : this.#endJobs(target))),
+      restore: each('restore', (target) => (target.session === undefined ? this.#restore(target) : notToRestore())),
+      tidy: each('tidy', (target) => (target.session === undefined ? this.#tidy(target, settings.reassignTo) : nothingToTidy())),
+      locate: async ({ role = '' }) => {
+        this.#enter('locate', 1, settings)
+        const found = this.find({ role })
+        if (found === undefined) return { status: 'unknown', said: 'the server has no such role' }
+        return { status: 'found', said: `the role exists (oid ${found.oid})`, target: { role, oid: found.oid } }
+      },
       verify: async (batch) => {
         this.#enter('verify', batch.length, settings)
         return batch.map(({ target }) => this.#liveness(target))
@@ -125,14 +154,15 @@ export class FakePostgresql {
   }
 
   #endSessions(role: FakeRole): number {
-    const { sessions } = role
+    const ended = role.sessions + role.jobs.size
     role.sessions = 0
-    return sessions
+    role.jobs.clear()
+    return ended
   }
 
   #shut(role: FakeRole, mark: 'contained' | 'revoked'): boolean {
     const wasOpen = role.login
-    if (wasOpen || role.mark === 'contained') role.mark = mark
+    if (wasOpen || role.marks.size > 0) role.marks.add(mark)
     role.login = false
     return wasOpen
   }
@@ -155,27 +185,54 @@ export class FakePostgresql {
     }
   }
 
-  #liveness(target: Target): Liveness {
+  #jobsOf({ session, ...target }: Target): [FakeRole, number][] {
     const role = this.find(target) ?? (target.oid === undefined ? undefined : this.roles.get(target.oid))
-    if (role === undefined || (!role.login && role.sessions === 0)) return { status: 'dead', said: 'no login, no session' }
-    return { status: 'alive', said: `${role.sessions} sessions open` }
+    if (role === undefined || session === undefined) return []
+    const { applicationName, pid, startedAt } = session
+    const meant = [...role.jobs].filter(([at, job]) =>
+      pid === undefined ? job.applicationName === applicationName : at === pid && job.startedAt === startedAt,
+    )
+    return meant.map(([at]) => [role, at])
   }
 
-  #restore(target: Target): Answer {
+  #endJobs(target: Target): Answer {
+    if (this.find(target)?.superuser === true) return { status: 'irrevocable', said: 'it is a superuser: a person must' }
+    const jobs = this.#jobsOf(target)
+    for (const [role, pid] of jobs) role.jobs.delete(pid)
+    return jobs.length === 0
+      ? { status: 'absent', said: 'no such session is open' }
+      : { status: 'revoked', said: `${jobs.length} sessions ended; the role can log in as before` }
+  }
+
+  #liveness(target: Target): Liveness {
+    const role = this.find(target) ?? (target.oid === undefined ? undefined : this.roles.get(target.oid))
+    if (target.session !== undefined) {
+      const open = this.#jobsOf(target).length
+      return { status: open === 0 ? 'dead' : 'alive', said: `${open} sessions open` }
+    }
+    const open = role === undefined ? 0 : role.sessions + role.jobs.size
+    if (role === undefined || (!role.login && open === 0)) return { status: 'dead', said: 'no login, no session' }
+    return { status: 'alive', said: `${open} sessions open` }
+  }
+
+  #restore(target: Target): Restored {
     const role = this.find(target)
-    if (role === undefined) return { status: 'irrevocable', said: 'the role is gone: it cannot be restored' }
-    if (role.login) return { status: 'revoked', said: 'undone before: the role can log in' }
-    if (role.mark !== 'revoked') return { status: 'irrevocable', said: 'the role was not shut by a revocation: left as it is' }
+    if (role === undefined) return { status: 'gone', said: 'the role is gone: it cannot be restored' }
+    if (role.login) return { status: 'restored', said: 'the role can log in: there is nothing to undo' }
+    if (role.marks.size === 0) return { status: 'refused', said: 'the role was not shut by a revocation: left as it is' }
+    role.marks.delete('revoked')
+    if (role.marks.size > 0) return { status: 'restored', said: 'it can log in when its containment is released' }
     role.login = true
-    role.mark = undefined
-    return { status: 'revoked', said: 'undone: the role has LOGIN again' }
+    return { status: 'restored', said: 'undone: the role has LOGIN again' }
   }
 
   #tidy(target: Target, heir: string | undefined): Answer {
     const role = this.find(target)
     if (role === undefined) return { status: 'absent', said: 'the server has no such role' }
     if (role.login) return { status: 'irrevocable', said: 'the role can log in: it was not cut, or was restored; not deleted' }
-    if (role.sessions > 0)
+    if (role.marks.has('contained') && !role.marks.has('revoked'))
+      return { status: 'irrevocable', said: 'only a containment holds the role: not deleted' }
+    if (role.sessions + role.jobs.size > 0)
       return { status: 'retry', said: 'a session of the role is open; not deleted', effect: 'none', afterSeconds: 10 }
     const owned = [...role.owned.values()].reduce((sum, objects) => sum + objects, 0)
     const inherits = heir === undefined ? undefined : this.find({ role: heir })
@@ -213,11 +270,9 @@ export class FakePostgresql {
   #release(lever: Lever): LeverAnswer {
     const members = this.#members(lever)
     if (members === undefined) return { status: 'unsupported', said: 'there is no group role of that name: nothing was released' }
-    const contained = members.filter(({ mark }) => mark === 'contained')
-    for (const role of contained) {
-      role.login = true
-      role.mark = undefined
-    }
-    return { status: 'done', said: `${contained.length} roles released` }
+    const contained = members.filter(({ marks }) => marks.delete('contained'))
+    const open = contained.filter(({ marks }) => marks.size === 0)
+    for (const role of open) role.login = true
+    return { status: 'done', said: `${open.length} roles released` }
   }
 }

@@ -1,8 +1,23 @@
 import * as z from 'zod/mini'
-import type { Answer, IssuerHandle, LeverAnswer, Liveness, Provider, ProviderModule, Subject, Tools } from '../contract.ts'
+import type {
+  Answer,
+  Clue,
+  IssuerHandle,
+  LeverAnswer,
+  Liveness,
+  Located,
+  Provider,
+  ProviderModule,
+  Restored,
+  Subject,
+  Tools,
+  Warrant,
+} from '../contract.ts'
 import { IssuerError, IssuerRefused, IssuerUnavailable } from '../contract.ts'
 import type { Lever, Settings, Target } from './definition.ts'
 import { definition } from './definition.ts'
+import type { SessionSubject } from './runners.ts'
+import { endSessions, nothingToTidy, notToRestore, sessionsAlive } from './runners.ts'
 import type { Session } from './session.ts'
 import { openSession } from './session.ts'
 import * as sql from './statements.ts'
@@ -108,14 +123,27 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
     this.#settings = settings
   }
 
+  /** How long a cut waits for its marker, which others set as well; it leaves the statement time for the cuts themselves. */
+  get #patience(): string {
+    return `${Math.floor(this.#settings.statementTimeoutMilliseconds / 3)}ms`
+  }
+
   async revoke(batch: Batch): Promise<Answer[]> {
+    return await apart<Answer>(
+      batch,
+      (roles) => this.#shutRoles(roles),
+      (sessions) => this.#server.use((session) => endSessions(session, sessions, this.#pauses())),
+    )
+  }
+
+  async #shutRoles(batch: Batch): Promise<Answer[]> {
     return await this.#server.use(async (session) => {
       const found = await find(session, batch)
       // NOLOGIN is committed before the sessions are ended: whoever is cut off cannot come back.
       const shut = await perform(session, sql.SHUT, CUT_LOCK, {
         oids: found.flatMap((row) => (row.oid === null || row.refusal !== null ? [] : [row.oid])),
         mark: sql.REVOKED,
-        unmark: sql.CONTAINED,
+        patience: this.#patience,
       })
       const orphaned = batch.flatMap(({ target }, index) => (found[index]?.oid === null ? (target.oid ?? []) : []))
       const ends = await this.#endSessions(session, [...Object.keys(shut).filter((oid) => isShut(shut[oid])), ...orphaned])
@@ -123,26 +151,46 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
     })
   }
 
-  async verify(batch: Batch): Promise<Liveness[]> {
-    return await this.#server.use(async (session) => {
-      const found = await find(session, batch)
-      return batch.map(({ target }, index) => liveness(target, rowAt(found, index)))
-    })
+  async verify(batch: Batch, warrant: Warrant): Promise<Liveness[]> {
+    return await apart<Liveness>(
+      batch,
+      (roles) =>
+        this.#server.use(async (session) => {
+          const found = await find(session, roles)
+          return roles.map(({ target }, index) => liveness(target, rowAt(found, index)))
+        }),
+      (sessions) => this.#server.use((session) => sessionsAlive(session, sessions, warrant)),
+    )
   }
 
-  async restore(batch: Batch): Promise<Answer[]> {
+  async restore(batch: Batch): Promise<Restored[]> {
+    return await apart<Restored>(
+      batch,
+      (roles) => this.#openRoles(roles),
+      async (sessions) => sessions.map(notToRestore),
+    )
+  }
+
+  async #openRoles(batch: Batch): Promise<Restored[]> {
     return await this.#server.use(async (session) => {
       const found = await find(session, batch)
       const oids = found.flatMap((row) => (row.oid === null || row.refusal !== null ? [] : [row.oid]))
-      const opened = await perform(session, sql.OPEN, CUT_LOCK, { oids, mark: sql.REVOKED })
-      return found.map((row): Answer => {
-        if (row.oid === null) return { status: 'irrevocable', said: 'the role is gone: it cannot be restored' }
-        if (row.refusal !== null) return { status: 'irrevocable', said: REFUSALS[row.refusal] }
+      const opened = await perform(session, sql.OPEN, CUT_LOCK, { oids, mark: sql.REVOKED, other: sql.CONTAINED })
+      return found.map((row): Restored => {
+        if (row.oid === null) return { status: 'gone', said: 'the role is gone: it cannot be restored' }
+        if (row.refusal !== null) return { status: 'refused', said: REFUSALS[row.refusal] }
         const answer = opened[row.oid]
-        if (answer === 'done') return { status: 'revoked', said: 'undone: the role has LOGIN again, its password is the old one' }
-        if (answer === 'unmarked' && row.login) return { status: 'revoked', said: 'undone before: the role can log in' }
-        if (answer === 'unmarked') return { status: 'irrevocable', said: 'the role was not shut by a revocation: left as it is' }
-        return stateAnswer(answer)
+        if (answer === 'done')
+          return { status: 'restored', said: 'undone: the role has LOGIN again, its password is the old one' }
+        if (answer === 'held')
+          return {
+            status: 'restored',
+            said: 'no revocation holds the role any more: it can log in when its containment is released',
+          }
+        if (answer === 'unmarked' && row.login)
+          return { status: 'restored', said: 'the role can log in: there is nothing to undo' }
+        if (answer === 'unmarked') return { status: 'refused', said: 'the role was not shut by a revocation: left as it is' }
+        return undoneAnswer(answer)
       })
     })
   }
@@ -173,7 +221,7 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
         if (round === 4)
           return { status: 'retry', said: `${count(open.length, 'member')} of the group still open`, afterSeconds: 1 }
         const oids = cuttable.map(({ oid }) => oid)
-        const shut = await perform(session, sql.SHUT, CUT_LOCK, { oids, mark: sql.CONTAINED, unmark: null })
+        const shut = await perform(session, sql.SHUT, CUT_LOCK, { oids, mark: sql.CONTAINED, patience: this.#patience })
         const ends = await this.#endSessions(session, oids)
         unmarked += Object.values(shut).filter((answer) => answer === 'done unmarked').length
         shutNow += Object.values(shut).filter((answer) => answer.startsWith('done')).length
@@ -187,19 +235,36 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
       const members = await session.query<sql.MemberRow>(sql.FIND_MEMBERS, [lever.memberOf])
       if (members.length === 0)
         return { status: 'unsupported', said: 'there is no group role of that name: nothing was released' }
-      const oids = members.filter(({ contained, revoked, login }) => contained && !revoked && !login).map(({ oid }) => oid)
-      const opened = await perform(session, sql.OPEN, CUT_LOCK, { oids, mark: sql.CONTAINED })
-      const failed = Object.values(opened).filter((answer) => !['done', 'gone', 'unmarked'].includes(answer))
+      const oids = members.filter(({ contained }) => contained).map(({ oid }) => oid)
+      const opened = await perform(session, sql.OPEN, CUT_LOCK, { oids, mark: sql.CONTAINED, other: sql.REVOKED })
+      const failed = Object.values(opened).filter((answer) => !['done', 'held', 'gone', 'unmarked'].includes(answer))
       if (failed.length > 0)
         return { status: 'retry', said: `${count(failed.length, 'role')} not released (${failed[0]})`, afterSeconds: 2 }
+      const released = Object.values(opened).filter((answer) => answer === 'done').length
       return {
         status: 'done',
-        said: `${count(oids.length, 'role')} released, ${count(members.length - oids.length, 'role')} left as they were`,
+        said: `${count(released, 'role')} released, ${count(members.length - released, 'role')} left as they were`,
       }
     })
   }
 
+  async locate({ role = '' }: Clue['query']): Promise<Located<Target, Lever>> {
+    const [row] = await this.#server.use((session) => session.query<sql.FoundRow>(sql.FIND_ROLES, [[role], [null]]))
+    if (row?.oid == null) return { status: 'unknown', said: 'the server has no such role' }
+    const state = `${row.login ? 'can log in' : 'cannot log in'}, ${count(row.sessions, 'session')} open`
+    const refusal = row.refusal === null ? '' : `; ${REFUSALS[row.refusal]}`
+    return { status: 'found', said: `the role exists (oid ${row.oid}), ${state}${refusal}`, target: { role, oid: row.oid } }
+  }
+
   async tidy(batch: Batch): Promise<Answer[]> {
+    return await apart<Answer>(
+      batch,
+      (roles) => this.#deleteRoles(roles),
+      async (sessions) => sessions.map(nothingToTidy),
+    )
+  }
+
+  async #deleteRoles(batch: Batch): Promise<Answer[]> {
     return await this.#server.use(async (session) => {
       const found = await find(session, batch)
       const answers = new Map<string, Answer>()
@@ -228,19 +293,23 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
     this.#server.close()
   }
 
+  /** Below the statement time-out, which would take the nap for a hang. */
+  #pauses(): number[] {
+    return PAUSES.map((pause) => Math.min(pause, this.#settings.statementTimeoutMilliseconds / 2000))
+  }
+
   /** Ends sessions and looks again, until two looks in a row find none or the time is over: a login may have been under way. */
   async #endSessions(session: Session, oids: readonly string[]): Promise<Map<string, End>> {
     const pids = new Map<string, Set<number>>(oids.map((oid) => [oid, new Set()]))
     if (oids.length === 0) return new Map()
     let rows: sql.SessionsRow[] = []
     let quiet = 0
-    for (const pause of PAUSES) {
+    for (const pause of this.#pauses()) {
       rows = await session.query<sql.SessionsRow>(sql.END_SESSIONS, [oids])
       for (const row of rows) for (const pid of row.pids) pids.get(row.oid)?.add(pid)
       quiet = rows.length === 0 ? quiet + 1 : 0
       if (quiet === 2) break
-      // Below the statement time-out, which would take the nap for a hang.
-      await session.query('SELECT pg_sleep($1)', [Math.min(pause, this.#settings.statementTimeoutMilliseconds / 2000)])
+      await session.query('SELECT pg_sleep($1)', [pause])
     }
     const left = new Set(rows.map(({ oid }) => oid))
     return new Map(oids.map((oid) => [oid, { ended: pids.get(oid)?.size ?? 0, left: left.has(oid) }]))
@@ -321,7 +390,29 @@ const TIED: Answer = {
   status: 'irrevocable',
   said: 'others granted privileges to the role that the admin cannot take back; its access stays cut, it was not deleted',
 }
-const OPENED_AGAIN: Answer = { status: 'irrevocable', said: 'the role can log in again: not deleted' }
+const OPENED_AGAIN: Answer = {
+  status: 'irrevocable',
+  said: 'its cut was undone: the role can log in, or will when its containment is released; not deleted',
+}
+
+const isSession = (subject: Subject<Target, never>): subject is SessionSubject => subject.target.session !== undefined
+
+/** Roles and sessions of roles each in a call of their own; the answers in the order of the batch. */
+async function apart<Result>(
+  batch: Batch,
+  ofRoles: (roles: Batch) => Promise<Result[]>,
+  ofSessions: (sessions: readonly SessionSubject[]) => Promise<Result[]>,
+): Promise<Result[]> {
+  const sessions = batch.filter(isSession)
+  if (sessions.length === 0) return await ofRoles(batch)
+  const roles = batch.filter((subject) => !isSession(subject))
+  const answered = { roles: roles.length === 0 ? [] : await ofRoles(roles), sessions: await ofSessions(sessions) }
+  return batch.map((subject) => {
+    const answer = (isSession(subject) ? answered.sessions : answered.roles).shift()
+    if (answer === undefined) throw new IssuerUnavailable('PostgreSQL: fewer answers than leases')
+    return answer
+  })
+}
 
 async function find(session: Session, batch: Batch): Promise<sql.FoundRow[]> {
   const values = [batch.map(({ target }) => target.role), batch.map(({ target }) => target.oid ?? null)]
@@ -411,6 +502,7 @@ function dropAnswer(answer: string | undefined, owned: number): Answer {
 function refusesToTidy(row: sql.FoundRow): Answer | undefined {
   if (row.refusal !== null) return { status: 'irrevocable', said: REFUSALS[row.refusal] }
   if (row.login) return { status: 'irrevocable', said: 'the role can log in: it was not cut, or was restored; not deleted' }
+  if (row.contained && !row.revoked) return OPENED_AGAIN
   if (row.sessions > 0) {
     return {
       status: 'retry',
@@ -433,6 +525,13 @@ function stateAnswer(state: string | undefined): Answer {
     return { status: 'retry', said: `PostgreSQL: ${state ?? 'no answer'}`, effect: 'none', afterSeconds: 2 }
   }
   return { status: 'irrevocable', said: `PostgreSQL refuses (${state})` }
+}
+
+/** What one role's own SQLSTATE leaves to say of an undoing. */
+function undoneAnswer(state: string | undefined): Restored {
+  const { status, said } = stateAnswer(state)
+  if (status === 'absent') return { status: 'gone', said }
+  return status === 'retry' ? { status, said, afterSeconds: 2 } : { status: 'refused', said }
 }
 
 const count = (number: number, noun: string) => `${number} ${noun}${number === 1 ? '' : 's'}`

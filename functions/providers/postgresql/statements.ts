@@ -7,7 +7,10 @@
  * a role that was renamed or replaced in between raises, and the block leaves no trace.
  */
 
-/** Marker roles: members of the first were shut by `contain`, of the second by `revoke`, and were open before. */
+/**
+ * Marker roles: members of the first are held shut by `contain`, of the second by `revoke`, and were open before. A role
+ * may carry both, and opens when the last of them goes.
+ */
 export const CONTAINED = 'rescind_contained'
 export const REVOKED = 'rescind_revoked'
 
@@ -51,9 +54,13 @@ const REFUSAL = `
             AND NOT pg_has_role(me.oid, r.oid, 'MEMBER WITH ADMIN OPTION') THEN 'unmanageable'
   END`
 
+const marked = (marker: string, member: string) =>
+  `EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole('${marker}') AND m.member = ${member})`
+
 const STATE = `
   r.oid::text AS oid, coalesce(r.rolcanlogin, false) AS login, ${REFUSAL} AS refusal,
-  coalesce((SELECT a.sessions FROM activity a WHERE a.usesysid = r.oid), 0) AS sessions`
+  coalesce((SELECT a.sessions FROM activity a WHERE a.usesysid = r.oid), 0) AS sessions,
+  ${marked(CONTAINED, 'r.oid')} AS contained, ${marked(REVOKED, 'r.oid')} AS revoked`
 
 /** Read once: the view walks over all backends each time. */
 const ACTIVITY = `
@@ -67,6 +74,8 @@ export interface RoleRow {
   readonly login: boolean
   readonly refusal: 'admin' | 'reserved' | 'superuser' | 'replication' | 'unmanageable' | null
   readonly sessions: number
+  readonly contained: boolean
+  readonly revoked: boolean
 }
 
 /** $1 names, $2 oids or nulls; a row for each, in order. Names are compared as text: a cast to `name` would cut them short. */
@@ -93,9 +102,7 @@ export interface FoundRow extends RoleRow {
  */
 export const FIND_MEMBERS = `
   WITH ${ACTIVITY}
-  SELECT ${STATE}, r.oid = g.oid AS "isGroup",
-         EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole('${CONTAINED}') AND m.member = r.oid) AS contained,
-         EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole('${REVOKED}') AND m.member = r.oid) AS revoked
+  SELECT ${STATE}, r.oid = g.oid AS "isGroup"
     FROM pg_roles g
    CROSS JOIN (SELECT * FROM pg_roles WHERE rolname = current_user) me
     JOIN pg_roles r ON r.oid = g.oid OR EXISTS (
@@ -106,8 +113,6 @@ export const FIND_MEMBERS = `
 export interface MemberRow extends RoleRow {
   readonly oid: string
   readonly isGroup: boolean
-  readonly contained: boolean
-  readonly revoked: boolean
 }
 
 export const HAND_OVER = `SELECT set_config('rescind.work', $1, true), set_config('lock_timeout', $2, true)`
@@ -149,11 +154,13 @@ const each = (declarations: string, body: string, onError = 'NULL;') => `
 const RENAMED = `RAISE EXCEPTION 'the role was renamed or replaced' USING ERRCODE = '40001'`
 
 /**
- * work: oids, mark, unmark. NOLOGIN, and the marker that says who shut a role that was open. A role can hold its own
+ * work: oids, mark, patience. NOLOGIN, and the marker that says who holds shut a role that was open. A role can hold its own
  * row in pg_authid locked (by changing its password in an open transaction): its sessions are ended, then once more.
  */
 export const SHUT = each(
-  'was_open boolean;',
+  `was_open boolean;
+    usual text := current_setting('lock_timeout');
+    patience text := work->>'patience';`,
   `
           was_open := role.rolcanlogin;
           IF was_open THEN
@@ -162,32 +169,37 @@ export const SHUT = each(
           END IF;
           answer := CASE WHEN was_open THEN 'done' ELSE 'idle' END;
           BEGIN
-            IF was_open OR EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole(work->>'unmark') AND m.member = subject) THEN
+            -- What a person had shut carries no marker, and gets none.
+            IF was_open OR ${marked(CONTAINED, 'subject')} OR ${marked(REVOKED, 'subject')} THEN
+              -- Grants of one marker wait for each other (PostgreSQL 16 and later lock it), and in a large incident many
+              -- cuts mark at once. The first of a batch waits for it, the others have it then; if it waits in vain, none waits.
+              PERFORM set_config('lock_timeout', patience, true);
               EXECUTE format('GRANT %I TO %I', work->>'mark', role.rolname);
-              IF work->>'unmark' IS NOT NULL THEN EXECUTE format('REVOKE %I FROM %I', work->>'unmark', role.rolname); END IF;
             END IF;
           EXCEPTION WHEN OTHERS THEN
             -- The cut stands without its marker; only the way back is then a person's work.
             answer := answer || ' unmarked';
-          END;`,
+            IF SQLSTATE = '55P03' THEN patience := '1ms'; END IF;
+          END;
+          PERFORM set_config('lock_timeout', usual, true);`,
   `PERFORM pg_stat_clear_snapshot();
           PERFORM pg_terminate_backend(a.pid) FROM pg_stat_activity a WHERE a.usesysid = subject AND a.pid <> pg_backend_pid();`,
 )
 
-/** work: oids, mark. LOGIN again for the roles that carry the marker. */
+/** work: oids, mark, other. Takes the marker off, and gives LOGIN again where the other one does not hold the role: `held`. */
 export const OPEN = each(
-  'marker text;',
+  'held boolean;',
   `
-          answer := 'unmarked';
+          held := EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole(work->>'other') AND m.member = subject);
+          answer := CASE WHEN held THEN 'held' ELSE 'unmarked' END;
           EXIT WHEN NOT EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole(work->>'mark') AND m.member = subject);
-          EXECUTE format('ALTER ROLE %I LOGIN', role.rolname);
-          IF (SELECT rolcanlogin FROM pg_roles WHERE oid = subject) IS DISTINCT FROM true THEN ${RENAMED}; END IF;
-          FOREACH marker IN ARRAY ARRAY['${CONTAINED}', '${REVOKED}'] LOOP
-            IF EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole(marker) AND m.member = subject) THEN
-              EXECUTE format('REVOKE %I FROM %I', marker, role.rolname);
-            END IF;
-          END LOOP;
-          answer := 'done';`,
+          IF NOT held THEN
+            EXECUTE format('ALTER ROLE %I LOGIN', role.rolname);
+            IF (SELECT rolcanlogin FROM pg_roles WHERE oid = subject) IS DISTINCT FROM true THEN ${RENAMED}; END IF;
+            answer := 'done';
+          END IF;
+          EXECUTE format('REVOKE %I FROM %I', work->>'mark', role.rolname);
+          IF (SELECT rolname FROM pg_roles WHERE oid = subject) IS DISTINCT FROM role.rolname THEN ${RENAMED}; END IF;`,
 )
 
 /** Ends the sessions of the oids $1, one row for each oid that still has some. Once more until there are no rows. */
@@ -200,6 +212,47 @@ export interface SessionsRow {
   readonly oid: string
   readonly pids: readonly number[]
 }
+
+/** A session that was begun before, by its process id and the moment it began, to the microsecond. */
+export interface NamedSession {
+  readonly pid: number
+  readonly startedAt: string
+}
+
+/**
+ * $1 roles, $2 oids or nulls, $3 application names, $4 process ids or nulls, $5 moments or nulls; $6 the moment before
+ * which sessions by name must have begun, null: now. A row for each, in order. Where the role is gone its sessions go on,
+ * with its oid. Who is not allowed to see others' statistics is shown no `backend_start`.
+ */
+export const FIND_SESSIONS = `
+  WITH activity AS MATERIALIZED (
+    SELECT pid, usesysid, application_name, backend_start FROM pg_stat_activity
+     WHERE usesysid IS NOT NULL AND pid <> pg_backend_pid())
+  SELECT me.rolsuper OR pg_has_role(me.oid, 'pg_read_all_stats', 'USAGE') AS sees,
+         nullif(${REFUSAL}, 'unmanageable') AS refusal,
+         coalesce((SELECT jsonb_agg(jsonb_build_object('pid', a.pid, 'startedAt', a.backend_start)) FROM activity a
+           WHERE CASE WHEN coalesce(s.oid, r.oid) IS NULL THEN a.usesysid NOT IN (SELECT oid FROM pg_roles)
+                      ELSE a.usesysid = coalesce(s.oid, r.oid) END
+             AND CASE WHEN s.pid IS NULL
+                      THEN a.application_name = s.application AND a.backend_start <= coalesce($6::timestamptz, clock_timestamp())
+                      ELSE a.pid = s.pid AND date_trunc('milliseconds', a.backend_start) = date_trunc('milliseconds', s.started)
+                 END), '[]') AS sessions
+    FROM unnest($1::text[], $2::oid[], $3::text[], $4::int[], $5::timestamptz[]) WITH ORDINALITY s(name, oid, application, pid, started, n)
+   CROSS JOIN (SELECT * FROM pg_roles WHERE rolname = current_user) me
+    LEFT JOIN pg_roles r ON CASE WHEN s.oid IS NULL THEN r.rolname::text = s.name ELSE r.oid = s.oid END
+   ORDER BY s.n`
+export interface NamedSessionsRow {
+  /** The admin may see when others' sessions began; without it nothing here tells one session from another. */
+  readonly sees: boolean
+  readonly refusal: Exclude<RoleRow['refusal'], 'unmanageable'>
+  readonly sessions: readonly NamedSession[]
+}
+
+/** Ends the sessions with the process ids $1 that began at $2, a row for each that is still there. */
+export const END_NAMED = `
+  SELECT a.pid, pg_terminate_backend(a.pid) AS signalled
+    FROM pg_stat_activity a JOIN unnest($1::int[], $2::timestamptz[]) s(pid, started) ON a.pid = s.pid AND a.backend_start = s.started
+   WHERE a.pid <> pg_backend_pid()`
 
 /** What DROP OWNED may clear away: entries that only say what belongs to the role, and hold nothing (default privileges, user mappings). */
 const NO_OBJECT = `('pg_default_acl'::regclass, 'pg_user_mapping'::regclass)`
@@ -223,6 +276,9 @@ const DEPENDENCIES_HERE = `
                AND d.dbid IN (0, (SELECT b.oid FROM pg_database b WHERE b.datname = current_database()))`
 const OWNED_HERE = `(SELECT count(*) FROM ${DEPENDENCIES_HERE} AND d.deptype = 'o' AND d.classid NOT IN ${NO_OBJECT})`
 
+/** Its cut was undone: it can log in, or will when its containment is released. */
+const USABLE = `role.rolcanlogin OR (${marked(CONTAINED, 'subject')} AND NOT ${marked(REVOKED, 'subject')})`
+
 /**
  * work: oids, heir (or null). Hands over what a role owns here, then clears its
  * privileges away. DROP OWNED drops what is owned, so it runs only when a count, taken after the handing over, is 0.
@@ -231,7 +287,7 @@ export const HAND_OVER_OWNED = each(
   'owned int;',
   `
           answer := 'open';
-          EXIT WHEN role.rolcanlogin;
+          EXIT WHEN ${USABLE};
           IF NOT pg_has_role(current_user, subject, 'USAGE') THEN
             EXECUTE format(CASE WHEN current_setting('server_version_num')::int >= 160000
                                 THEN 'GRANT %I TO %I WITH INHERIT TRUE, SET TRUE' ELSE 'GRANT %I TO %I' END, role.rolname, current_user);
@@ -251,7 +307,7 @@ export const DROP_ROLES = each(
   '',
   `
           answer := 'open';
-          EXIT WHEN role.rolcanlogin;
+          EXIT WHEN ${USABLE};
           answer := 'session';
           PERFORM pg_stat_clear_snapshot();
           EXIT WHEN EXISTS (SELECT FROM pg_stat_activity a WHERE a.usesysid = subject);

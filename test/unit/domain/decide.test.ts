@@ -119,6 +119,24 @@ describe('what a unit does with a lease', () => {
     })
   })
 
+  describe('a target that others have too', () => {
+    const ambiguous = lease({ sharing: 'shared', ambiguous: true })
+    it('lives to its expiry while others hold it, and is cut with the last', () => {
+      expect(decide(ambiguous, asker(), credential())).toEqual({ do: 'release', livesUntil: ambiguous.expiresAt })
+      expect(decide(ambiguous, asker(), credential({ holders: 1 }))).toEqual({ do: 'claim', givesBack: true })
+      expect(decide(ambiguous, asker({ shared: 'cut' }), credential())).toEqual({ do: 'claim', givesBack: true })
+    })
+    it('is met again by every case as long as it lives, and by a compromise to be cut', () => {
+      const released = lease({ sharing: 'shared', ambiguous: true, state: 'released' })
+      expect(decide(released, asker(), credential())).toMatchObject({
+        do: 'copy',
+        outcome: { outcome: 'unsupported', livesUntil: released.expiresAt },
+      })
+      expect(decide(released, asker({ now: '2026-03-01T00:00:00.000Z' }), credential()).do).toBe('skip')
+      expect(decide(released, asker({ shared: 'cut' }), credential())).toEqual({ do: 'claim', givesBack: false })
+    })
+  })
+
   describe('two cases at once', () => {
     const held = (lane: 'p0' | 'p1' | 'p2') => lease({ state: 'cutting', holder: { case: 'other', lane } })
     it('waits for one that is as urgent, takes over from one that is less', () => {

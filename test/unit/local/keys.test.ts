@@ -33,6 +33,10 @@ describe('local trust', () => {
     expect(mode(trust.sealingFile)).toBe(0o600)
     expect(readFileSync(trust.sealingFile)).toHaveLength(32)
     expect(() => trust.putSecret('../outside', 'x')).toThrow(RangeError)
+    expect(trust.keepSecret('keys/fingerprint', () => 'first')).toBe('keys/fingerprint')
+    trust.keepSecret('keys/fingerprint', () => 'second')
+    expect(readFileSync(join(trust.secretsFolder, 'keys/fingerprint'), 'utf8')).toBe('first')
+    expect(() => trust.keepSecret('../outside', () => 'x')).toThrow(RangeError)
   })
 
   it('is the same the second time', async () => {

@@ -15,18 +15,22 @@ import { PROTECTED_TAG } from '../../../functions/providers/aws-iam/names.ts'
 import {
   countCharacters,
   covers,
+  coversExactly,
   literal,
   merge,
+  mergeExact,
   NO_DENIES,
   parseDenies,
   printDenies,
   printSecond,
   prune,
   secondFrom,
+  without,
 } from '../../../functions/providers/aws-iam/policy.ts'
 import { createProvider } from '../../../functions/providers/aws-iam/provider.ts'
 import type { Answer, Warrant } from '../../../functions/providers/contract.ts'
 import { IssuerRefused, IssuerUnavailable } from '../../../functions/providers/contract.ts'
+import { mac } from '../../support/mac.ts'
 
 const ACCOUNT = '123456789012'
 const SETTINGS: Settings = { account: ACCOUNT, region: 'eu-central-1' }
@@ -47,9 +51,10 @@ let iam: FakeIam
 let time: number
 const provider = (settings = SETTINGS) => {
   const made = createProvider(settings, iam, () => time)
-  const { tidy, restore, contain, release } = made
-  if (tidy === undefined || restore === undefined || contain === undefined || release === undefined) throw new Error('incomplete')
-  return { ...made, tidy, restore, contain, release }
+  const { tidy, restore, contain, release, locate } = made
+  if (tidy === undefined || restore === undefined || contain === undefined || release === undefined || locate === undefined)
+    throw new Error('incomplete')
+  return { ...made, tidy, restore, contain, release, locate }
 }
 
 /** The same account, some calls answered by somebody else. */
@@ -98,7 +103,7 @@ describe('schemas', () => {
 
   it('names credentials and levers', () => {
     const key: Target = { kind: 'access-key', userName: 'ci', accessKeyId: 'AKIA0000000000000001' }
-    expect(definition.credential(key, undefined)).toBe('access-key:AKIA0000000000000001')
+    expect(definition.credential(key, undefined, mac)).toBe('access-key:AKIA0000000000000001')
     expect(definition.leverName?.({ kind: 'user', userName: 'Ci' })).toBe(
       definition.leverName?.({ kind: 'user', userName: 'ci', userId: 'AIDA00000000000000001' }),
     )
@@ -281,7 +286,7 @@ describe('access keys', () => {
     const batch = subjects({ kind: 'access-key', userName: 'ci', accessKeyId: iam.addAccessKey('ci') })
     const accessKeyId = batch[0]?.target.kind === 'access-key' ? batch[0].target.accessKeyId : ''
     await provider().revoke(batch, warrant())
-    expect(words(await provider().restore(batch, warrant()))).toEqual(['revoked'])
+    expect(words(await provider().restore(batch, warrant()))).toEqual(['restored'])
     expect(iam.keyWorks('ci', accessKeyId)).toBe(true)
     expect(words(await provider().tidy(batch, warrant()))).toEqual(['irrevocable'])
     await provider().revoke(batch, warrant())
@@ -290,6 +295,56 @@ describe('access keys', () => {
     expect(await iam.listAccessKeys('ci')).toEqual([])
     expect((await iam.getUser('ci')).tags.size).toBe(0)
     expect(words(await provider().verify(batch, warrant()))).toEqual(['dead'])
+  })
+
+  it('restores no key that somebody else deactivated, and tells one that is gone', async () => {
+    iam.addUser('ci')
+    const [shut, cut] = [iam.addAccessKey('ci'), iam.addAccessKey('ci')]
+    await iam.setAccessKey('ci', shut, 'Inactive')
+    const key = (accessKeyId: string, userName = 'ci'): Target => ({ kind: 'access-key', userName, accessKeyId })
+    await provider().revoke(subjects(key(shut), key(cut)), warrant())
+    const batch = subjects(key(shut), key(cut), key('AKIA99999999999999999'), key(cut, 'nobody'))
+    expect(words(await provider().restore(batch, warrant()))).toEqual(['refused', 'restored', 'gone', 'gone'])
+    expect([iam.keyWorks('ci', shut), iam.keyWorks('ci', cut)]).toEqual([false, true])
+    expect((await iam.getUser('ci')).tags.size).toBe(0)
+    // The other way about: nothing of ours is left to undo.
+    expect(words(await provider().restore(batch.slice(0, 2), warrant()))).toEqual(['refused', 'restored'])
+  })
+
+  it('knows a key as its own wherever the cut broke off, and gives it back wherever the restoration did', async () => {
+    for (const broken of ['tagUser', 'setAccessKey', 'listAccessKeys'] as const) {
+      iam = new FakeIam(ACCOUNT)
+      iam.addUser('ci')
+      const accessKeyId = iam.addAccessKey('ci')
+      const batch = subjects({ kind: 'access-key', userName: 'ci', accessKeyId })
+      iam.fail(broken, 'throttled', broken === 'listAccessKeys' ? 1 : 0)
+      expect(words(await provider().revoke(batch, warrant()))).toEqual(['retry'])
+      await provider().revoke(batch, warrant())
+      expect(iam.keyWorks('ci', accessKeyId)).toBe(false)
+      const restored = broken === 'tagUser' ? ['refused'] : ['restored']
+      expect(words(await provider().restore(batch, warrant())), broken).toEqual(restored)
+    }
+    for (const broken of ['setAccessKey', 'untagUser'] as const) {
+      iam = new FakeIam(ACCOUNT)
+      iam.addUser('ci')
+      const accessKeyId = iam.addAccessKey('ci')
+      const batch = subjects({ kind: 'access-key', userName: 'ci', accessKeyId })
+      await provider().revoke(batch, warrant())
+      iam.fail(broken, 'throttled')
+      expect(await provider().restore(batch, warrant())).toMatchObject([{ status: 'retry', afterSeconds: 5 }])
+      expect(words(await provider().restore(batch, warrant()))).toEqual(['restored'])
+      expect(iam.keyWorks('ci', accessKeyId)).toBe(true)
+      expect((await iam.getUser('ci')).tags.size).toBe(0)
+    }
+  })
+
+  it('cuts a key also where it may not mark it, before it says what is wrong', async () => {
+    iam.addUser('ci')
+    const accessKeyId = iam.addAccessKey('ci')
+    iam.fail('tagUser', 'refused')
+    const batch = subjects({ kind: 'access-key', userName: 'ci', accessKeyId })
+    await expect(provider().revoke(batch, warrant())).rejects.toBeInstanceOf(IssuerRefused)
+    expect(iam.keyWorks('ci', accessKeyId)).toBe(false)
   })
 
   it('leaves what is protected, and itself, alone', async () => {
@@ -325,7 +380,7 @@ describe('access keys', () => {
     iam.calls.length = 0
     const later = createProvider(SETTINGS, overriding({ getRole }), () => time)
     expect(words((await later.tidy?.(batch, warrant())) ?? [])).toEqual(['irrevocable', 'irrevocable'])
-    expect(words((await later.restore?.(batch, warrant())) ?? [])).toEqual(['irrevocable', 'irrevocable'])
+    expect(words((await later.restore?.(batch, warrant())) ?? [])).toEqual(['refused', 'refused'])
     for (const lever of levers) expect((await later.release?.(lever, warrant()))?.status).toBe('unsupported')
     expect(iam.calls.filter((call) => /^(set|delete|put|tag|untag)/.test(call))).toEqual([])
   })
@@ -490,12 +545,67 @@ describe('role sessions', () => {
     expect(iam.sessionWorks('app', 'bystander', FENCED - 1)).toBe(true)
   })
 
+  const exactly = (sessionName: string, second: number): Target => ({
+    ...(session(sessionName) as Extract<Target, { kind: 'role-session' }>),
+    issuedAt: new Date(second * 1000).toISOString(),
+  })
+
+  it('cuts one session among those of its name where the target says when it was issued', async () => {
+    iam.addRole('app')
+    const at = FENCED - 600
+    const [one, other] = [subjects(exactly('GitHubActions', at)), subjects(exactly('GitHubActions', at + 30))]
+    const works = () => [at, at + 30, at + 31].map((second) => iam.sessionWorks('app', 'GitHubActions', second))
+    expect(words(await provider().verify(one, warrant()))).toEqual(['alive'])
+    const [answer] = await provider().revoke(one, warrant())
+    expect(answer).toMatchObject({ status: 'revoked', said: expect.stringContaining(`of ${printSecond(at)}`) })
+    expect(works()).toEqual([false, true, true])
+    expect(words(await provider().verify([...one, ...other.map((o) => ({ ...o, lease: 'other' }))], warrant()))).toEqual([
+      'dead',
+      'alive',
+    ])
+    expect(words(await provider().revoke(one, warrant()))).toEqual(['absent'])
+
+    expect(words(await provider().revoke(other, warrant('p2')))).toEqual(['revoked'])
+    expect(words(await provider().restore(one, warrant()))).toEqual(['restored'])
+    expect(words(await provider().restore(one, warrant()))).toEqual(['restored'])
+    expect(works()).toEqual([true, false, true])
+    expect(words(await provider().restore(other, warrant('p1')))).toEqual(['refused'])
+    time += 37 * HOUR * 1000
+    expect(words(await provider().tidy(other, warrant('p2')))).toEqual(['revoked'])
+    expect(words(await provider().restore(other, warrant('p2')))).toEqual(['gone'])
+    expect(words(await provider().revoke(one, warrant()))).toEqual(['absent'])
+    expect(iam.policiesOf({ kind: 'role', name: 'app' }).size).toBe(0)
+  })
+
+  it('does not give back one session while all of its name are denied', async () => {
+    iam.addRole('app')
+    const one = subjects(exactly('job', FENCED - 60))
+    await provider().revoke(one, warrant())
+    await provider().revoke(subjects(session('job')), warrant())
+    expect(words(await provider().restore(one, warrant()))).toEqual(['refused'])
+    expect(iam.sessionWorks('app', 'job', FENCED - 60)).toBe(false)
+  })
+
+  it('names one session or many, and dates it by the second', () => {
+    const one = exactly('job', FENCED)
+    expect(definition.namesMany?.(one)).toBe(false)
+    expect(definition.namesMany?.(session('job'))).toBe(true)
+    expect(definition.namesMany?.(session('job', FENCED_AT))).toBe(true)
+    expect(definition.namesMany?.({ kind: 'access-key', userName: 'ci', accessKeyId: 'AKIA0000000000000001' })).toBe(false)
+    expect(definition.credential(one, undefined, mac)).toBe(`role-session:AROA00000000000000001:job:${FENCED}`)
+    expect(definition.credential(session('job'), undefined, mac)).toBe('role-session:AROA00000000000000001:job')
+    expect(TargetSchema.safeParse(one).success).toBe(true)
+    expect(TargetSchema.safeParse({ ...one, issuedAt: FENCED_AT }).success).toBe(false)
+    expect(TargetSchema.safeParse({ ...one, issuedBefore: FENCED_AT }).success).toBe(false)
+  })
+
   it('takes one deny out to restore, and all that hit nothing to tidy', async () => {
     iam.addRole('app')
     const batch = subjects(session('one'), session('two'))
     await provider().revoke(batch, warrant())
     const cut = time / 1000
-    expect(words(await provider().restore(batch.slice(0, 1), warrant()))).toEqual(['revoked'])
+    expect(words(await provider().restore(batch.slice(0, 1), warrant()))).toEqual(['restored'])
+    expect(words(await provider().restore(batch.slice(0, 1), warrant()))).toEqual(['restored'])
     expect([iam.sessionWorks('app', 'one', cut - 1), iam.sessionWorks('app', 'two', cut - 1)]).toEqual([true, false])
     expect(words(await provider().tidy(batch, warrant()))).toEqual(['absent', 'retry'])
     time += 36 * HOUR * 1000
@@ -540,7 +650,7 @@ describe('role sessions', () => {
       expect(answers[0]?.said).toContain('every session of role app')
       expect(iam.sessionWorks('app', 'bystander', time / 1000 - 1)).toBe(false)
       expect(iam.sessionWorks('app', 'bystander', time / 1000)).toBe(true)
-      expect(words(await provider().restore(subjects(session('a'.repeat(64))), warrant('p0')))).toEqual(['unsupported'])
+      expect(words(await provider().restore(subjects(session('a'.repeat(64))), warrant('p0')))).toEqual(['refused'])
     })
 
     it('gives up where others leave no room at all', async () => {
@@ -550,6 +660,74 @@ describe('role sessions', () => {
       }
       expect(words([await provider().contain({ kind: 'role', roleName: 'app' }, warrant('p0'))])).toEqual(['unsupported'])
     })
+  })
+})
+
+describe('locate', () => {
+  const locate = (text: string) => {
+    const clue = definition.recognise?.(text, mac)
+    return provider().locate(clue?.query ?? {})
+  }
+
+  it('finds whose a key is: the user, what contains it, and its canonical name', async () => {
+    const userId = iam.addUser('ci')
+    const accessKeyId = iam.addAccessKey('ci')
+    expect(await locate(`aws_access_key_id = ${accessKeyId}`)).toEqual({
+      status: 'found',
+      said: expect.stringContaining('Active'),
+      target: { kind: 'access-key', userName: 'ci', userId, accessKeyId },
+      lever: { kind: 'user', userName: 'ci', userId },
+      identity: `arn:aws:iam::${ACCOUNT}:user/ci`,
+    })
+    await iam.deleteAccessKey('ci', accessKeyId)
+    expect(await locate(accessKeyId)).toMatchObject({ status: 'unknown' })
+  })
+
+  it('says that a key is not here, also where AWS only says that we may not look', async () => {
+    const key = 'AKIA99999999999999999'
+    expect(await locate(key)).toMatchObject({ status: 'unknown', said: expect.stringContaining('has no key') })
+    iam.fail('accessKeyUser', 'refused')
+    expect(await locate(key)).toMatchObject({ status: 'unknown', said: expect.stringContaining('iam:GetAccessKeyLastUsed') })
+    iam.fail('accessKeyUser', 'throttled')
+    expect(await locate(key)).toMatchObject({ status: 'retry', afterSeconds: 5 })
+    iam.fail('accessKeyUser', 'unavailable')
+    await expect(locate(key)).rejects.toBeInstanceOf(IssuerUnavailable)
+    iam.addUser('ci')
+    const own = iam.addAccessKey('ci')
+    iam.fail('getUser', 'refused')
+    await expect(locate(own)).rejects.toBeInstanceOf(IssuerRefused)
+    iam.fail('getUser', 'gone')
+    expect(await locate(own)).toMatchObject({ status: 'unknown' })
+  })
+
+  it('believes nothing in another account', async () => {
+    iam.addUser('ci')
+    const other = provider({ ...SETTINGS, account: '999999999999' })
+    await expect(other.locate({ accessKeyId: iam.addAccessKey('ci') })).rejects.toBeInstanceOf(IssuerRefused)
+    expect(iam.calls).toEqual(['whoAmI'])
+  })
+
+  it("finds a session's role by an event of CloudTrail, and only the role that it means", async () => {
+    const roleId = iam.addRole('app', { path: '/team/', maxSessionSeconds: HOUR })
+    const event = (id: string) =>
+      JSON.stringify({
+        userIdentity: {
+          type: 'AssumedRole',
+          principalId: `${id}:job-7`,
+          arn: `arn:aws:sts::${ACCOUNT}:assumed-role/app/job-7`,
+          accessKeyId: 'ASIA00000000000000001',
+        },
+      })
+    expect(await locate(event(roleId))).toEqual({
+      status: 'found',
+      said: expect.any(String),
+      target: { kind: 'role-session', roleName: 'app', roleId, sessionName: 'job-7' },
+      lever: { kind: 'role', roleName: 'app', roleId },
+      identity: `arn:aws:iam::${ACCOUNT}:role/app`,
+      expiresAt: new Date(time + HOUR * 1000).toISOString(),
+    })
+    expect(await locate(event('AROA99999999999999999'))).toMatchObject({ status: 'unknown' })
+    expect(await locate(`${roleId}:job-7`)).toMatchObject({ status: 'unknown', said: expect.stringContaining('ARN') })
   })
 })
 
@@ -715,12 +893,12 @@ describe('policy document (properties)', () => {
 
   it('reads back what it prints, hostile names included, and equal denies print equally', () => {
     fc.assert(
-      fc.property(entries, fc.option(second, { nil: undefined }), (list, all) => {
-        const denies = merge(NO_DENIES, list, all)
+      fc.property(entries, entries, fc.option(second, { nil: undefined }), (list, exact, all) => {
+        const denies = mergeExact(merge(NO_DENIES, list, all), exact)
         const document = printDenies(denies)
         const again = parseDenies(document)
         expect(again).toEqual({ ...denies, foreign: [] })
-        expect(printDenies(merge(NO_DENIES, list.toReversed(), all))).toBe(document)
+        expect(printDenies(merge(mergeExact(NO_DENIES, exact.toReversed()), list.toReversed(), all))).toBe(document)
         for (const statement of JSON.parse(document).Statement) {
           for (const name of statement.Condition.StringEquals?.['aws:userid'] ?? []) {
             expect(name.replaceAll('${$}', '')).not.toContain('$')
@@ -739,6 +917,24 @@ describe('policy document (properties)', () => {
         expect(printDenies(merge(merged, added))).toBe(printDenies(merged))
         const pruned = prune(merged, FENCED, 12 * HOUR)
         for (const [name, until] of merged.sessions) expect(covers(pruned, name, until)).toBe(until + 12 * HOUR > FENCED)
+      }),
+    )
+  })
+
+  it('takes out exactly what is named, and counts the denies of single seconds like the others', () => {
+    fc.assert(
+      fc.property(entries, entries, fc.tuple(user, second), (list, exact, [name, at]) => {
+        const denies = mergeExact(merge(NO_DENIES, list), [...exact, [name, at]])
+        expect(coversExactly(denies, name, at)).toBe(true)
+        const out = without(denies, name, at)
+        expect(out.exact.get(name)?.has(at) ?? false).toBe(false)
+        for (const [other, moment] of exact) {
+          if (other !== name || moment !== at) expect(out.exact.get(other)?.has(moment)).toBe(true)
+        }
+        expect(printDenies(mergeExact(out, [[name, at]]))).toBe(printDenies(denies))
+        expect([...without(denies, name, undefined).sessions]).toEqual([...denies.sessions].filter(([other]) => other !== name))
+        const pruned = prune(denies, FENCED, 12 * HOUR)
+        expect(pruned.exact.get(name)?.has(at) ?? false).toBe(at + 12 * HOUR > FENCED)
       }),
     )
   })

@@ -1,4 +1,5 @@
 import { FakeOAuth } from '../../../functions/providers/oauth/fake.ts'
+import type { Target } from '../../../functions/providers/postgresql/definition.ts'
 import { FakePostgresql } from '../../../functions/providers/postgresql/fake.ts'
 import type { Faults } from '../../conformance/suite.ts'
 import { conformance } from '../../conformance/suite.ts'
@@ -27,8 +28,9 @@ conformance(
       const { lever, superuser = false } = options
       const role = postgresql.create(options.name ?? name(), { superuser, memberOf: lever === undefined ? [] : [lever.memberOf] })
       const { oid } = role
+      const target: Target = { role: role.name, oid }
       return {
-        subject: { lease: oid, target: { role: role.name, oid } },
+        subject: { lease: oid, target },
         secrets: [],
         async works() {
           if (!postgresql.login(oid)) return false
@@ -47,6 +49,7 @@ conformance(
       wrongSecret: JSON.stringify({ user: 'rescind', password: 'wrong-password' }),
       faults: faultsOf(postgresql),
       repeated: 'revoked',
+      pasted: ({ subject: { target } }) => [`postgres://${encodeURIComponent(target.role)}:x@db.fake/app`, `role ${target.role}`],
       mint,
       neverExisted: () => ({ subject: { lease: 'never', target: { role: 'never', oid: '4000000000' } }, status: 'absent' }),
       poison: async () => ({ subject: (await mint({ superuser: true })).subject, status: 'irrevocable' }),
@@ -73,6 +76,7 @@ conformance(oauth.module, 'fake oauth', async () => ({
   wrongSecret: JSON.stringify({ clientId: 'rescind', clientSecret: 'wrong-secret' }),
   faults: faultsOf(oauth),
   repeated: 'absent',
+  pasted: ({ subject: { secret } }) => [secret?.token ?? '', `Authorization: Bearer ${secret?.token}`],
   mint: async () => {
     const { token } = oauth.issue('refresh_token')
     const target = { tokenType: 'refresh_token' as const }

@@ -54,6 +54,9 @@ describe('readEnvironment', () => {
       settings,
     })
     expect(readEnvironment(['tableName'], { variables: { TABLE_NAME: 't' } })).toEqual({ tableName: 't' })
+    expect(readEnvironment(['fingerprintKey'], { variables: { FINGERPRINT_KEY: 'rescind/keys/fingerprint' } })).toEqual({
+      fingerprintKey: 'rescind/keys/fingerprint',
+    })
     expect(readEnvironment(['secrets', 'sealing'], { variables: { SECRETS: 'aws', SEALING: 'file:/k' } })).toEqual({
       secrets: { kind: 'aws' },
       sealing: { kind: 'file', path: '/k' },

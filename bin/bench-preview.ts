@@ -1,0 +1,30 @@
+import { parseArgs } from 'node:util'
+import { runPreviewBench } from '../lib/bench/previews.ts'
+import { terminal } from '../lib/local/terminal.ts'
+
+const USAGE = `npm run bench:preview [-- options]
+
+Measures how long the preview of a trigger takes on an identity with many leases, and how much memory. Asserts nothing.
+
+  --sizes LIST     numbers of leases (default: 100000)
+  --whole          reads whole leases, to see what asking for less is worth
+  --help
+
+A million leases take about ten minutes, most of it to fill the store, which is the embedded one: linux-x64 only.
+`
+
+const { values } = parseArgs({
+  options: { sizes: { type: 'string', default: '100000' }, whole: { type: 'boolean' }, help: { type: 'boolean' } },
+  strict: true,
+})
+const sizes = values.sizes.split(',').map((size) => (/^\d{1,7}$/.test(size.trim()) ? Number(size) : Number.NaN))
+
+if (values.help === true) {
+  process.stdout.write(USAGE)
+} else if (sizes.some((size) => !(size > 0))) {
+  process.stderr.write('--sizes takes whole numbers above 0\n')
+  process.exitCode = 2
+} else {
+  const { line, progress } = terminal(process.stdout)
+  await runPreviewBench({ sizes, whole: values.whole === true, print: line, progress })
+}
