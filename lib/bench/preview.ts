@@ -1,12 +1,19 @@
 import type { PlanRequest, PlanView } from '../../functions/contracts/plan.ts'
-import { credentialItem, leaseItem, leaseSort, scopeOfChildren, scopeOfCredential, shardPartition } from '../../functions/store/keys.ts'
-import { fingerprint, identityKey, leaseIdFor } from '../../functions/domain/keys.ts'
 import type { Settings } from '../../functions/contracts/settings.ts'
+import { fingerprint, identityKey, leaseIdFor } from '../../functions/domain/keys.ts'
 import { previewer } from '../../functions/plan/preview.ts'
 import { dynamoClient } from '../../functions/runtime/aws.ts'
 import { systemClock } from '../../functions/runtime/clock.ts'
 import { systemRandomness } from '../../functions/runtime/randomness.ts'
 import { dynamoTable } from '../../functions/store/dynamodb.ts'
+import {
+  credentialItem,
+  leaseItem,
+  leaseSort,
+  scopeOfChildren,
+  scopeOfCredential,
+  shardPartition,
+} from '../../functions/store/keys.ts'
 import type { Item, Table } from '../../functions/store/table.ts'
 import type { Counts } from './counted.ts'
 import { counted } from './counted.ts'
@@ -117,7 +124,10 @@ function itemsOf(model: Item, place: number): Item[] {
     return [own, other, pointer(pk, own), pointer(pk, other), credential]
   }
   if (!delegates) return [own]
-  const child = lease(OTHER, `${place}-child`, { parent: String(own.id), fingerprint: fingerprint(ISSUER, `filled-${place}-child`) })
+  const child = lease(OTHER, `${place}-child`, {
+    parent: String(own.id),
+    fingerprint: fingerprint(ISSUER, `filled-${place}-child`),
+  })
   return [own, { ...child, depth: 1 }, pointer(shardPartition(scopeOfChildren(String(own.id)), 0), child)]
 }
 

@@ -36,8 +36,12 @@ export async function runPreviewBench({ sizes, whole, print, progress }: Preview
       rmSync(join(folder, String(leases)), { recursive: true, force: true })
     }
     print(`\n${table(HEAD, rows)}\n`)
-    print('The store is the embedded one, in a process of its own; the preview has a heap of 256 MB at the most and, as in Lambda,')
-    print('18 seconds for an answer. One lease in fifty shares its credential with somebody else, one delegates to somebody else.')
+    print(
+      'The store is the embedded one, in a process of its own; the preview has a heap of 256 MB at the most and, as in Lambda,',
+    )
+    print(
+      '18 seconds for an answer. One lease in fifty shares its credential with somebody else, one delegates to somebody else.',
+    )
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }

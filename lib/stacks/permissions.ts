@@ -4,11 +4,27 @@ import { PolicyStatement } from 'aws-cdk-lib/aws-iam'
 import type { Construct } from 'constructs'
 import type { Permission } from '../../functions/providers/contract.ts'
 
-/** What the store's operations need of a table; each function gets the part that it uses. */
+/** Reading, as the store does it. */
 export const READ = ['dynamodb:GetItem', 'dynamodb:BatchGetItem', 'dynamodb:Query'] as const
-export const WRITE = ['dynamodb:PutItem', 'dynamodb:UpdateItem', 'dynamodb:ConditionCheckItem'] as const
-/** `BatchWriteItem` can delete too, so it goes with `DeleteItem`. */
-export const DELETE = ['dynamodb:DeleteItem', 'dynamodb:BatchWriteItem'] as const
+/** What each stage does with the table, and nothing else: `test/infra/rights.test.ts` compares it with the stage's code. */
+export const TABLE = {
+  intake: ['dynamodb:GetItem', 'dynamodb:PutItem', 'dynamodb:UpdateItem'],
+  preview: READ,
+  plan: [...READ, 'dynamodb:PutItem', 'dynamodb:UpdateItem', 'dynamodb:DeleteItem'],
+  close: ['dynamodb:GetItem', 'dynamodb:Query', 'dynamodb:PutItem', 'dynamodb:UpdateItem', 'dynamodb:DeleteItem'],
+  // Nothing that can delete: retention is the table's own.
+  sweep: [...READ, 'dynamodb:PutItem', 'dynamodb:UpdateItem', 'dynamodb:ConditionCheckItem'],
+  operate: [...READ, 'dynamodb:PutItem', 'dynamodb:UpdateItem', 'dynamodb:ConditionCheckItem', 'dynamodb:DeleteItem'],
+  /** The registrar and the workers. */
+  record: [
+    ...READ,
+    'dynamodb:PutItem',
+    'dynamodb:BatchWriteItem',
+    'dynamodb:UpdateItem',
+    'dynamodb:ConditionCheckItem',
+    'dynamodb:DeleteItem',
+  ],
+} as const
 
 export interface Allowance {
   readonly actions: readonly string[]

@@ -12,7 +12,7 @@ import { FingerprintKey } from './fingerprint.ts'
 import type { FunctionContext } from './function.ts'
 import { StageFunction, workerTimeout } from './function.ts'
 import { Guard, PROTECTED_TAG, sparesProtected } from './guard.ts'
-import { allow, allowProvider, DELETE, READ, WRITE } from './permissions.ts'
+import { allow, allowProvider, TABLE } from './permissions.ts'
 import { allowSending, Lanes } from './queues.ts'
 import { Sealing } from './sealing.ts'
 import { Storage } from './storage.ts'
@@ -24,8 +24,6 @@ export interface RescindStackProps extends StackProps {
   /** Folder with `<function>/index.mjs`. */
   readonly bundles: string
 }
-
-const ALL = [...READ, ...WRITE, ...DELETE]
 
 /**
  * One installation in one environment: the whole way of an event. Resources are made first, then each stage is given
@@ -94,16 +92,18 @@ export class RescindStack extends Stack {
     const workQueues = workers.flatMap(({ lanes }) => lanes.all)
 
     // Who may touch the table, and how.
-    for (const each of [register, plan, ...workers.map((worker) => worker.stage)]) storage.allowTable(each.role, ALL)
-    for (const each of [operate, sweep]) storage.allowTable(each.role, ALL, true)
-    storage.allowTable(close.role, ALL)
+    for (const each of [register, ...workers.map((worker) => worker.stage)]) storage.allowTable(each.role, TABLE.record)
+    storage.allowTable(plan.role, TABLE.plan)
+    storage.allowTable(close.role, TABLE.close)
+    storage.allowTable(operate.role, TABLE.operate, true)
+    storage.allowTable(sweep.role, TABLE.sweep, true)
     for (const each of [intakeHttp, intake]) {
-      storage.allowTable(each.role, [...READ, ...WRITE])
+      storage.allowTable(each.role, TABLE.intake)
       // What a responder has in hand is looked for at every issuer that is configured.
       storage.allowList(each.role)
     }
     // It may look at everything that a case is planned from, and write nothing at all.
-    storage.allowTable(preview.role, READ)
+    storage.allowTable(preview.role, TABLE.preview)
     storage.allowList(preview.role)
     for (const each of [
       intakeHttp,

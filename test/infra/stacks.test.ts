@@ -375,11 +375,11 @@ describe('rights', () => {
     }
   })
 
-  it('on the table: the intake cannot delete, the prover cannot read or write, only sweeper and operators use the indexes', () => {
+  it('on the table: intake and sweeper cannot delete, the prover cannot read or write, only sweeper and operators use the indexes', () => {
     const deletes = functions.filter((name) =>
       rights(name).some((right) => /^dynamodb:(DeleteItem|BatchWriteItem) /.test(right) && right.endsWith(` ${table}`)),
     )
-    expect(deletes.sort()).toEqual(['close', 'operate', 'plan', 'register', 'revoke-alpha', 'revoke-omega', 'sweep'])
+    expect(deletes.sort()).toEqual(['close', 'operate', 'plan', 'register', 'revoke-alpha', 'revoke-omega'])
     const indexes = functions.filter((name) => rights(name).some((right) => right.includes('/index/due')))
     expect(indexes.sort()).toEqual(['operate', 'sweep'])
     expect(rights('prove').filter((right) => right.endsWith(` ${table}`))).toEqual(
@@ -392,9 +392,11 @@ describe('rights', () => {
     // The key is the table's, and of use by way of DynamoDB alone.
     const reads = /^(dynamodb:(GetItem|BatchGetItem|Query)|kms:\w+|secretsmanager:GetSecretValue|logs:\w+) /
     expect(rights('plan-preview').filter((right) => !reads.test(right))).toEqual([])
-    expect(rights('plan-preview').filter((right) => right.endsWith(` ${table}`)).sort()).toEqual(
-      ['dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:Query'].map((action) => `${action} ${table}`),
-    )
+    expect(
+      rights('plan-preview')
+        .filter((right) => right.endsWith(` ${table}`))
+        .sort(),
+    ).toEqual(['dynamodb:BatchGetItem', 'dynamodb:GetItem', 'dynamodb:Query'].map((action) => `${action} ${table}`))
   })
 
   it('on the audit trail: the prover puts, operators read, nobody else sees it', () => {
@@ -628,7 +630,10 @@ describe('the HTTP API', () => {
     ]
     const underAws = (route: string) => route.replace(' /v1', ' /aws/v1')
     const expected: Record<string, string> = Object.fromEntries([
-      ...['POST /v1/events', 'POST /aws/v1/events', 'POST /v1/reports', 'POST /aws/v1/reports'].map((route) => [route, 'intake-http']),
+      ...['POST /v1/events', 'POST /aws/v1/events', 'POST /v1/reports', 'POST /aws/v1/reports'].map((route) => [
+        route,
+        'intake-http',
+      ]),
       ...[...leases, ...leases.map(underAws)].map((route) => [route, 'register']),
       ['POST /v1/plans', 'plan-preview'],
       ...[

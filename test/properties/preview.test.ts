@@ -125,7 +125,10 @@ const world: fc.Arbitrary<World> = fc.record({
   earlier: fc.oneof({ weight: 2, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: sent }),
   sent,
   modes,
-  exempt: fc.oneof({ weight: 3, arbitrary: fc.constant([]) }, { weight: 1, arbitrary: fc.array(fc.nat({ max: 3 }), { maxLength: 1 }) }),
+  exempt: fc.oneof(
+    { weight: 3, arbitrary: fc.constant([]) },
+    { weight: 1, arbitrary: fc.array(fc.nat({ max: 3 }), { maxLength: 1 }) },
+  ),
   hurried: fc.boolean(),
 })
 
@@ -385,7 +388,23 @@ const sum = (answers: readonly PlanView[], pick: (answer: PlanView) => number) =
   answers.reduce((total, answer) => total + pick(answer), 0)
 
 /** What the worlds held: a property of empty worlds would prove nothing. */
-const seen = { leases: 0, parts: 0, released: 0, unsupported: 0, parked: 0, observed: 0, exempt: 0, sharers: 0, descendants: 0, bystanders: 0, aliases: 0, orphans: 0, split: 0, levers: 0, left: 0 }
+const seen = {
+  leases: 0,
+  parts: 0,
+  released: 0,
+  unsupported: 0,
+  parked: 0,
+  observed: 0,
+  exempt: 0,
+  sharers: 0,
+  descendants: 0,
+  bystanders: 0,
+  aliases: 0,
+  orphans: 0,
+  split: 0,
+  levers: 0,
+  left: 0,
+}
 function note(answers: readonly PlanView[]): void {
   seen.parts += answers.length - 1
   for (const { leases, sharers, descendants, bystanders, identities, levers } of answers) {
@@ -427,7 +446,10 @@ async function check(plan: World): Promise<void> {
   expect(foreseen(answers)).toEqual(done(run, id))
   expect({
     exact: answers.every(({ exact }) => exact),
-    identities: sum(answers, ({ identities: { reached, orphaned, splitOff, exempt } }) => reached.count + orphaned.count + splitOff.count + exempt.count),
+    identities: sum(
+      answers,
+      ({ identities: { reached, orphaned, splitOff, exempt } }) => reached.count + orphaned.count + splitOff.count + exempt.count,
+    ),
     orphans: sum(answers, ({ identities }) => identities.orphaned.count),
     exempt: sum(answers, ({ identities }) => identities.exempt.count),
     levers: sum(answers, ({ levers }) => levers.pulled.count),
@@ -445,12 +467,16 @@ async function check(plan: World): Promise<void> {
 const RUNS = Number(process.env.PREVIEW_RUNS ?? 60)
 
 describe('the preview of a trigger in random worlds', () => {
-  it('counts what the case then does, each lease once, and writes nothing', async () => {
-    await fc.assert(fc.asyncProperty(world, check), {
-      seed: Number(process.env.PREVIEW_SEED ?? 20261122),
-      numRuns: RUNS,
-      endOnFailure: process.env.PREVIEW_SHRINK === undefined,
-    })
-    for (const [what, count] of Object.entries(seen)) expect({ what, seen: count > 0 }).toEqual({ what, seen: true })
-  }, RUNS * 3000)
+  it(
+    'counts what the case then does, each lease once, and writes nothing',
+    async () => {
+      await fc.assert(fc.asyncProperty(world, check), {
+        seed: Number(process.env.PREVIEW_SEED ?? 20261122),
+        numRuns: RUNS,
+        endOnFailure: process.env.PREVIEW_SHRINK === undefined,
+      })
+      for (const [what, count] of Object.entries(seen)) expect({ what, seen: count > 0 }).toEqual({ what, seen: true })
+    },
+    RUNS * 3000,
+  )
 })

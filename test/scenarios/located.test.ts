@@ -265,7 +265,7 @@ describe('an issuer that is asked and does not answer', () => {
     db.down = true
     const { case: id } = await report(pipeline, 'fake:wild')
     await pipeline.settle()
-    pipeline.table.items.delete('ISSUER#db')
+    pipeline.table.lose('ISSUER#db')
     await pipeline.pass(300)
     expect(view(pipeline, id)).toMatchObject({ state: 'closed', asked: [{ issuer: 'db', state: 'failed' }] })
   })

@@ -53,7 +53,7 @@ const traces = (pipeline: Pipeline) =>
 
 /** The same table and issuers under another configuration, as a deployment makes it. */
 function redeployed(before: Pipeline, pipeline: Pipeline): Pipeline {
-  for (const [pk, partition] of before.table.items) pipeline.table.items.set(pk, partition)
+  pipeline.table.load(before.table.all())
   for (const [name, issuer] of before.issuers) pipeline.issuers.set(name, issuer)
   pipeline.now = before.now
   return pipeline
@@ -127,7 +127,7 @@ describe('mode observe', () => {
       await pipeline.lease('one')
       if (trouble === 'down') db.down = true
       if (trouble === 'refused') db.refused = true
-      if (trouble === 'not configured') pipeline.table.items.delete('ISSUER#db')
+      if (trouble === 'not configured') pipeline.table.lose('ISSUER#db')
       const { case: id } = await pipeline.trigger('compromise', { kind: 'identity', id: app })
       await pipeline.settle()
       untouched(db)

@@ -340,10 +340,9 @@ describe('an expiry that only tells', () => {
 })
 
 describe('a table restored from a backup', () => {
-  const backup = (pipeline: Pipeline) => structuredClone(pipeline.table.items)
+  const backup = (pipeline: Pipeline) => structuredClone(pipeline.table.all())
   const restore = (pipeline: Pipeline, items: ReturnType<typeof backup>) => {
-    pipeline.table.items.clear()
-    for (const [key, partition] of items) pipeline.table.items.set(key, partition)
+    pipeline.table.load(items)
   }
   const release = (pipeline: Pipeline) => releaseRestored(pipeline.table, { who: OPERATOR, at: instant(pipeline.now) })
   const restored = (pipeline: Pipeline) => pipeline.table.items.get('CONTROL#installation')?.get('CONTROL')?.restored
@@ -406,7 +405,7 @@ describe('a table restored from a backup', () => {
 
   it('an empty table under an older mark is one too', async () => {
     const { pipeline } = await started()
-    restore(pipeline, new Map())
+    restore(pipeline, [])
     await running(pipeline, 1)
     expect(restored(pipeline)).toBeDefined()
   })

@@ -518,12 +518,7 @@ export class Estate {
 
   /** Puts a backup in the table's place: what was written since is gone, and nobody is told. */
   restoreBackup(backup: string): void {
-    this.table.items.clear()
-    for (const item of JSON.parse(backup)) {
-      const partition = this.table.items.get(item.pk) ?? new Map()
-      this.table.items.set(item.pk, partition)
-      partition.set(item.sk, item)
-    }
+    this.table.load(JSON.parse(backup))
     this.#messages.splice(0)
   }
 

@@ -4,6 +4,7 @@ import type {
   Check,
   Condition,
   IndexInput,
+  IndexName,
   IndexPage,
   Item,
   ItemKey,
@@ -27,6 +28,10 @@ export class MemoryTable implements Table {
   readonly changes: Change[] = []
   /** Called before each operation: a test may fail or interleave there. */
   before: (operation: string) => Promise<void> | void = () => {}
+  private readonly indexes: Readonly<Record<IndexName, Map<string, { items: Map<string, Item>; sorted: Item[] | undefined }>>> = {
+    due: new Map(),
+    list: new Map(),
+  }
   private sequence = 0
 
   async get(key: ItemKey): Promise<Item | undefined> {
@@ -59,20 +64,44 @@ export class MemoryTable implements Table {
 
   async index(input: IndexInput): Promise<IndexPage> {
     await this.before('index')
-    const [pk, at] = input.index === 'due' ? ['duePk', 'dueAt'] : ['listPk', 'listAt']
-    const all = [...this.items.values()]
-      .flatMap((partition) => [...partition.values()])
-      .filter((item) => item[pk] === input.partition && typeof item[at] === 'string')
-      .filter(
-        (item) =>
-          (input.upTo === undefined || String(item[at]) <= input.upTo) &&
-          (input.from === undefined || String(item[at]) >= input.from),
-      )
-      .sort((one, other) => compare(`${String(one[at])}|${one.pk}|${one.sk}`, `${String(other[at])}|${other.pk}|${other.sk}`))
+    const [, at] = INDEXES[input.index]
+    const all = this.sorted(input.index, input.partition).filter(
+      (item) =>
+        (input.upTo === undefined || String(item[at]) <= input.upTo) &&
+        (input.from === undefined || String(item[at]) >= input.from),
+    )
     if (input.descending === true) all.reverse()
     const start = input.cursor === undefined ? 0 : Number(input.cursor)
     const items = all.slice(start, start + input.limit).map((item) => copy(item) ?? item)
     return { items, ...(start + input.limit < all.length ? { cursor: String(start + input.limit) } : {}) }
+  }
+
+  /** The items of one partition of an index, in its order; kept until one of them changes. */
+  private sorted(index: IndexName, partition: string): readonly Item[] {
+    const found = this.indexes[index].get(partition)
+    if (found === undefined) return []
+    const [, at] = INDEXES[index]
+    found.sorted ??= [...found.items.values()].sort(
+      (one, other) => compare(String(one[at]), String(other[at])) || compare(one.pk, other.pk) || compare(one.sk, other.sk),
+    )
+    return found.sorted
+  }
+
+  private indexed(index: IndexName, before: Item | undefined, after: Item | undefined): void {
+    const [pk, at] = INDEXES[index]
+    for (const [item, present] of [
+      [before, false],
+      [after, true],
+    ] as const) {
+      const partition = item?.[pk]
+      if (item === undefined || typeof partition !== 'string' || typeof item[at] !== 'string') continue
+      const known = this.indexes[index].get(partition) ?? { items: new Map<string, Item>(), sorted: undefined }
+      this.indexes[index].set(partition, known)
+      const id = `${item.pk}|${item.sk}`
+      if (present) known.items.set(id, item)
+      else known.items.delete(id)
+      known.sorted = undefined
+    }
   }
 
   async write(write: Write): Promise<WriteResult> {
@@ -106,6 +135,24 @@ export class MemoryTable implements Table {
     this.apply({ delete: key })
   }
 
+  /** Puts other items in the place of all that stand here, as a backup that is brought back: no stream tells of it. */
+  load(items: readonly Item[]): void {
+    this.items.clear()
+    for (const index of Object.values(this.indexes)) index.clear()
+    for (const item of items) {
+      const made = cloned(item)
+      const partition = this.items.get(item.pk) ?? new Map<string, Item>()
+      this.items.set(item.pk, partition)
+      partition.set(item.sk, made)
+      for (const index of ['due', 'list'] as const) this.indexed(index, undefined, made)
+    }
+  }
+
+  /** Takes a partition away behind everybody's back. */
+  lose(pk: string): void {
+    this.load(this.all().filter((item) => item.pk !== pk))
+  }
+
   all(): Item[] {
     return [...this.items.values()].flatMap((partition) => [...partition.values()])
   }
@@ -123,6 +170,7 @@ export class MemoryTable implements Table {
     this.items.set(pk, partition)
     if (after === undefined) partition.delete(sk)
     else partition.set(sk, after)
+    for (const index of ['due', 'list'] as const) this.indexed(index, before, after)
     if (before === undefined && after === undefined) return
     this.sequence += 1
     this.changes.push({ sequence: String(this.sequence).padStart(21, '0'), before: copy(before), after: copy(after) })
@@ -130,11 +178,20 @@ export class MemoryTable implements Table {
 }
 
 const compare = (one: string, other: string) => (one < other ? -1 : one > other ? 1 : 0)
-const copy = (item: Item | undefined): Item | undefined => (item === undefined ? undefined : structuredClone(item))
+const INDEXES = { due: ['duePk', 'dueAt'], list: ['listPk', 'listAt'] } as const
+/** Items are plain JSON, and are copied at every operation: by hand that takes a fifth of what `structuredClone` takes. */
+function cloned<Shape extends Value | undefined>(value: Shape): Shape {
+  if (value === null || typeof value !== 'object') return value
+  const made: unknown = Array.isArray(value)
+    ? value.map(cloned)
+    : Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, cloned(inner)]))
+  return made as Shape
+}
+const copy = (item: Item | undefined): Item | undefined => (item === undefined ? undefined : (cloned(item) as Item))
 const projected = (item: Item, only: readonly string[]): Item => {
   const { pk, sk } = item
   const some = Object.entries(item).filter(([name]) => only.includes(name))
-  return { pk, sk, ...structuredClone(Object.fromEntries(some)) }
+  return { pk, sk, ...cloned(Object.fromEntries(some)) }
 }
 const clean = (item: Item): Item => JSON.parse(JSON.stringify(item)) as Item
 const pathOf = (path: Path): readonly string[] => (typeof path === 'string' ? [path] : path)
@@ -155,7 +212,7 @@ function valueAt(item: Item | undefined, path: Path): Value | undefined {
 }
 
 function updated(before: Item, write: Extract<Write, { update: ItemKey }>): Item {
-  const item = structuredClone(before) as Tree
+  const item = cloned(before) as Tree
   const parent = (path: Path): [Tree, string] => {
     const names = pathOf(path)
     let tree = item
@@ -168,11 +225,11 @@ function updated(before: Item, write: Extract<Write, { update: ItemKey }>): Item
   }
   for (const [path, value] of write.setOnce ?? []) {
     const [tree, name] = parent(path)
-    if (tree[name] === undefined) tree[name] = structuredClone(value)
+    if (tree[name] === undefined) tree[name] = cloned(value)
   }
   for (const [path, value] of write.set ?? []) {
     const [tree, name] = parent(path)
-    tree[name] = structuredClone(value)
+    tree[name] = cloned(value)
   }
   for (const [path, amount] of write.add ?? []) {
     const [tree, name] = parent(path)

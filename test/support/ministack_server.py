@@ -10,13 +10,14 @@ IAM knows and MiniStack 1.5.33 does not. What is deployed stays as it is; more o
 - The ARN of a role or user carries its path (Service Authorization Reference, AWS IAM), so that a statement for
   `role/rescind/*` and the tags of such a role count.
 - `aws:PrincipalArn` of a session is the ARN of its role (IAM User Guide, "Global condition keys").
+- `Ref` of a secret is its ARN, not its name (CloudFormation User Guide, "AWS::SecretsManager::Secret").
 """
 
 import json
 import sys
 
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import eventbridge, iam
+from ministack.services import eventbridge, iam, secretsmanager
 from ministack.services.cloudformation import provisioners
 
 known_context = iam_actions.request_tag_context
@@ -24,6 +25,7 @@ known_action = iam_actions.extract_iam_action
 known_resource = iam_actions.extract_resource_arn
 known_key = iam_evaluator._resolve_condition_key
 known_bus = provisioners._RESOURCE_HANDLERS["AWS::Events::EventBus"]["create"]
+known_secret = dict(provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"])
 
 
 def context_of(service, action, body, parameters):
@@ -67,6 +69,16 @@ def create_bus(logical_id, properties, stack_name):
     return name, attributes
 
 
+def create_secret(*request):
+    _, attributes = known_secret["create"](*request)
+    return attributes["Arn"], attributes
+
+
+def delete_secret(arn, properties):
+    name, _ = secretsmanager._resolve(arn)
+    return known_secret["delete"](name or arn, properties)
+
+
 def bus_policy_for_arn(arn):
     policy = eventbridge._event_bus_policies.get(arn.split("/")[-1])
     return None if policy is None else (policy, arn.split(":")[4])
@@ -77,6 +89,7 @@ iam_actions.extract_iam_action = action_of
 iam_actions.extract_resource_arn = resource_of
 iam_evaluator._resolve_condition_key = key_of
 provisioners._RESOURCE_HANDLERS["AWS::Events::EventBus"]["create"] = create_bus
+provisioners._RESOURCE_HANDLERS["AWS::SecretsManager::Secret"].update(create=create_secret, delete=delete_secret)
 eventbridge.bus_policy_for_arn = bus_policy_for_arn
 iam_evaluator._RESOURCE_POLICY_LOOKUPS["events"] = ("eventbridge", "bus_policy_for_arn")
 
