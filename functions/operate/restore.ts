@@ -112,7 +112,9 @@ export function restorations(ports: Pick<OperatePorts, 'table' | 'clock' | 'disp
     const identity = await identityOf(table, identityKey(id))
     if (identity === undefined)
       throw new ProblemError('identity-unknown', 'this identity never had a lease and was never declared')
-    against(await known(Object.keys(identity.fences)), asked, operator)
+    // Of an earlier epoch there may be leases that a compromise holds: the worker leaves them, and says so.
+    const fences = Object.entries(identity.fences).filter(([, { epoch }]) => epoch >= identity.epoch)
+    against(await known(fences.map(([one]) => one)), asked, operator)
     return open({ kind: 'identity', id }, asked, operator)
   }
 

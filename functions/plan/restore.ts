@@ -3,6 +3,7 @@ import type { ScopeRef } from '../contracts/scope.ts'
 import { identityKey, key } from '../domain/keys.ts'
 import type { Actor, Chunk, Restoration } from '../domain/model.ts'
 import { after, instant, ttl } from '../domain/time.ts'
+import { identityOf } from '../store/identities.ts'
 import { as } from '../store/items.ts'
 import {
   casePartition,
@@ -29,8 +30,8 @@ import type { PlanPorts } from './plan.ts'
 
 /** Parts written by one message; the next one goes on behind them. */
 const PARTS = 400
-/** Keys read at a time, and leases of one part at most. */
-const PAGE = 100
+/** Keys read at a time, and leases of one part at most: each may be another case's, and all are told in one transaction. */
+const PAGE = 90
 const LOOK_AFTER_SECONDS = 120
 
 /** A part, and where the listing goes on behind it. */
@@ -128,14 +129,20 @@ async function* ofLease(table: Table, id: string): AsyncGenerator<Found> {
   yield { part: partOf(lease.issuer, { leases: leases.map((one) => ({ id: one })) }), cursor: '' }
 }
 
-/** Cursor: the shard that comes next. */
+/** The identity under all of its names: what one of them lost, the workload lost. Cursor: the name and shard that come next. */
 async function* ofIdentity(table: Table, identity: string, cursor: string): AsyncGenerator<Found> {
-  const scope: ScopeRef = `identity#${identity}`
-  for (let shard = Number(cursor); shard < shardsOf(scope); shard += 1) {
-    const pk = shardPartition(scope, shard)
-    for (const issuer of await issuersIn(table, pk))
-      for await (const covers of rangesOf(table, pk, issuer)) yield { part: partOf(issuer, covers), cursor: String(shard) }
-    yield { cursor: String(shard + 1) }
+  const [from = '', first = '0'] = cursor.split('/')
+  const aliases = (await identityOf(table, identity))?.aliases ?? []
+  for (const name of [identity, ...aliases.map(identityKey)].sort()) {
+    if (name < from) continue
+    const scope: ScopeRef = `identity#${name}`
+    for (let shard = name === from ? Number(first) : 0; shard < shardsOf(scope); shard += 1) {
+      const pk = shardPartition(scope, shard)
+      for (const issuer of await issuersIn(table, pk))
+        for await (const covers of rangesOf(table, pk, issuer, PAGE))
+          yield { part: partOf(issuer, covers), cursor: `${name}/${shard}` }
+      yield { cursor: `${name}/${shard + 1}` }
+    }
   }
 }
 

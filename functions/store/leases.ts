@@ -1,7 +1,8 @@
 import type { Outcome } from '../contracts/outcome.ts'
 import type { Lane } from '../contracts/primitives.ts'
+import type { ScopeRef } from '../contracts/scope.ts'
 import { parentKey, SHARDS, shardOf } from '../domain/keys.ts'
-import type { Actor, Credential, Fence, Identity, Lease } from '../domain/model.ts'
+import type { Actor, Credential, Identity, Lease } from '../domain/model.ts'
 import { concerning } from './concerning.ts'
 import { actor, plain } from './identities.ts'
 import { as, read } from './items.ts'
@@ -213,17 +214,20 @@ export async function look(
   ])
   const identity = meta === undefined ? undefined : as('identity', meta)
   const parent = lease.parent === undefined || parentItem === undefined ? undefined : as('lease', parentItem)
-  const parentScope = lease.parent === undefined ? undefined : scopeOfChildren(lease.parent)
+  const credential = credentialFound === undefined ? undefined : as('credential', credentialFound)
+  // What may be delegated again from a parent that was given back is no business of the case that was undone, nor who
+  // else takes a credential that was. Whom the case fenced himself, it keeps fenced.
+  const pardoned = new Map<ScopeRef, Lease['pardons']>([[scopeOfCredential(lease.fingerprint), credential?.pardons]])
+  if (lease.parent !== undefined) pardoned.set(scopeOfChildren(lease.parent), parent?.pardons)
   const cases = new Set<string>()
   if (identity !== undefined && identity.fencedThrough >= lease.epoch)
     for (const [id, { epoch }] of Object.entries(identity.fences)) if (epoch >= lease.epoch) cases.add(id)
-  for (const [index, item] of fences.entries())
-    if (item !== undefined)
-      // What may be delegated again from a parent that was given back is no business of the case that was undone.
-      for (const id of Object.keys((as('fence', item) as Fence).fences))
-        if (scopes[index] !== parentScope || parent?.pardons?.[id] === undefined) cases.add(id)
-  const credential = credentialFound === undefined ? undefined : as('credential', credentialFound)
-  for (const id of Object.keys({ ...lease.pardons, ...credential?.pardons })) cases.delete(id)
+  for (const [index, scope] of scopes.entries()) {
+    const fence = fences[index]
+    if (fence === undefined) continue
+    for (const id of Object.keys(as('fence', fence).fences)) if (pardoned.get(scope)?.[id] === undefined) cases.add(id)
+  }
+  for (const id of Object.keys(lease.pardons ?? {})) cases.delete(id)
   const concerned = await concerning(table, lease, [...cases])
   return { identity, parent, cases: concerned, watched: [...cases].filter((id) => !concerned.includes(id)) }
 }

@@ -43,7 +43,8 @@ export function observeOperation(
       [['claims', current.id], unit],
       ['by', actor(by)],
       ...(seen === undefined ? [] : ([['watchedDue', { at: seen, mode }]] as const)),
-      ...(lease.state === 'late'
+      // What came late, or back by itself, has no due time: from now on its expiry ends it.
+      ...(lease.state === 'late' || lease.state === 'resurrected'
         ? ([
             ['duePk', DUE.expiry(lease.issuer)],
             ['dueAt', later(lease.expiresAt, again)],

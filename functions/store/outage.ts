@@ -251,13 +251,15 @@ const NEVER = '9999-12-31T23:59:59.999Z'
 /**
  * The lease has run out and its class only tells: it stays live, and is listed. It stays in its issuer's partition of
  * what is due, where the lists of live leases look, behind all that ever becomes due.
+ *
+ * @param dueAt when it is looked at again, where that may change
  */
-export async function markOverdue(table: Table, lease: Lease, by: Actor): Promise<boolean> {
+export async function markOverdue(table: Table, lease: Lease, by: Actor, dueAt = NEVER): Promise<boolean> {
   const done = await table.write({
     update: leaseItem(lease.id),
     set: [
       ['overdueSince', by.at],
-      ['dueAt', NEVER],
+      ['dueAt', dueAt],
       ['listPk', LIST.overdue],
       ['listAt', lease.expiresAt],
       ['by', actor(by)],

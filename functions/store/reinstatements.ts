@@ -40,7 +40,9 @@ export async function reinstateIdentity(
   if (identity === undefined) return undefined
   if (identity.epoch > identity.fencedThrough) return { kind: 'open', identity }
   const cases = await casesOfEpoch(table, identity)
-  const running = cases.filter(({ type, closedAt }) => type === 'compromise' && closedAt === undefined)
+  const running = cases.filter(
+    ({ type, closedAt, state }) => type === 'compromise' && (closedAt === undefined || state === 'resurrected'),
+  )
   if (running.length > 0) return { kind: 'running', cases: running.map(({ id }) => id) }
   const owner = change.owner ?? identity.owner
   const workload = change.workload ?? identity.workload

@@ -139,16 +139,17 @@ export async function expand(
   return { chunks, amendments }
 }
 
-/** Ranges of up to 100 keys that together cover what one issuer has in a partition. */
+/** Ranges of up to so many keys that together cover what one issuer has in a partition. */
 export async function* rangesOf(
   table: Table,
   pk: string,
   issuer: string,
+  most = RANGE,
 ): AsyncGenerator<{ pk: string; from: string; to: string }> {
   const { from, to } = issuerRange(issuer)
   let after: string | undefined
   do {
-    const page = await table.query({ pk, limit: RANGE, to, ...(after === undefined ? { from } : { after }) })
+    const page = await table.query({ pk, limit: most, to, ...(after === undefined ? { from } : { after }) })
     const first = page.items[0]
     const last = page.items.at(-1)
     if (first !== undefined && last !== undefined) yield { pk, from: first.sk, to: last.sk }

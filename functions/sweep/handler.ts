@@ -16,6 +16,7 @@ const sweep = sweeper({
   random,
   log,
   limits: settings.limits,
+  settings,
   mark: s3Mark({ client: s3Client(), bucket: environment.archiveBucket }),
   ...(settings.modes === undefined ? {} : { modes: settings.modes }),
   ...(settings.outage === undefined ? {} : { outage: settings.outage }),

@@ -5,6 +5,8 @@ import { caseKey, key } from '../domain/keys.ts'
 import type { Actor, Case, Chunk, Lease, Lever } from '../domain/model.ts'
 import { leastCautious, modeOfLease, modesFor } from '../domain/modes.ts'
 import { policyOf } from '../domain/policy.ts'
+import type { Guards } from '../domain/treatment.ts'
+import { isExempt, isGuarded } from '../domain/treatment.ts'
 import { after, instant, ttl } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import type { Clock, GenerationMark, Log, Randomness } from '../runtime/ports.ts'
@@ -36,6 +38,8 @@ export interface SweepPorts {
   readonly limits: Settings['limits']
   readonly modes?: Settings['modes']
   readonly outage?: Settings['outage']
+  /** Whom no case touches, and whose cases wait for an approval. */
+  readonly settings: Guards
   /** Outside the table, so that a table restored from a backup shows. */
   readonly mark: GenerationMark
 }
@@ -78,8 +82,10 @@ async function atOnce<One>(all: readonly One[], write: (one: One) => Promise<boo
 
 /** At most so many doublings (about an hour): a backlog must not be fed by looking at it. */
 const MOST_DOUBLINGS = 5
-/** What its expiry ends; what is being given back is cut if that is not over by then. */
-const EXPIRING: readonly Lease['state'][] = ['live', 'late', 'restoring']
+/** What its expiry ends; what is being given back is cut if that is not over by then, and so is what came back by itself. */
+const EXPIRING: readonly Lease['state'][] = ['live', 'late', 'restoring', 'resurrected']
+const DAY_SECONDS = 86400
+const isOverdue = ({ overdueSince }: Lease): boolean => overdueSince !== undefined
 const againSeconds = ({ resent }: { readonly resent?: unknown }): number =>
   AGAIN_SECONDS * 2 ** Math.min(typeof resent === 'number' ? resent : 0, MOST_DOUBLINGS)
 
@@ -284,16 +290,28 @@ export function sweeper(ports: SweepPorts) {
       const expired: Lease[] = []
       const graced: Lease[] = []
       const overdue: Lease[] = []
+      const exempt: Lease[] = []
+      const waiting: Lease[] = []
       for (const lease of all) {
-        if (lease.state === 'live')
-          (grace.expiry(lease) > at ? graced : lease.onExpiry === 'notify' ? overdue : expired).push(lease)
+        const { state } = lease
+        const spared = isExempt(ports.settings, lease.identity)
+        if (state === 'live')
+          (grace.expiry(lease) > at ? graced : spared ? exempt : lease.onExpiry === 'notify' ? overdue : expired).push(lease)
+        // A restoration has the time that the lease itself would have.
+        else if (spared || (state === 'restoring' && (lease.onExpiry === 'notify' || grace.expiry(lease) > at)))
+          waiting.push(lease)
         // What was recorded too late, and could only be watched then, ends at its expiry like any other.
-        else if (EXPIRING.includes(lease.state)) expired.push(lease)
+        else if (EXPIRING.includes(state)) expired.push(lease)
       }
       const gives: Actor = { who: 'sweep', why: OUR_OUTAGE, at }
       swept.graced += await atOnce(graced, (lease) => giveBack(table, lease, grace.expiry(lease), gives))
       const tells: Actor = { who: 'sweep', why: 'the lease has expired, and its class only tells', at }
       swept.overdue += await atOnce(overdue, (lease) => markOverdue(table, lease, tells))
+      // No case of ours touches them: each sweep would open one in vain. Looked at each day, for they may be exempt no more.
+      const shows: Actor = { who: 'sweep', why: 'the lease has expired, and its identity is exempt', at }
+      const [known, fresh] = [exempt.filter(isOverdue), exempt.filter((lease) => !isOverdue(lease))]
+      swept.overdue += await atOnce(fresh, (lease) => markOverdue(table, lease, shows, after(at, DAY_SECONDS)))
+      await atOnce([...known, ...waiting], (lease) => watchOn(table, lease, at))
       found += await openTick('expiry', issuer.name, expired, tick)
     }
     return found
@@ -307,6 +325,10 @@ export function sweeper(ports: SweepPorts) {
         const until = grace.deadline(lease.registerBy)
         if (until > now()) {
           await putOffRegistration(table, lease, until, { who: 'sweep', why: OUR_OUTAGE, at: now() })
+          continue
+        }
+        if (isExempt(ports.settings, lease.identity)) {
+          await watchOn(table, lease, now())
           continue
         }
         byIssuer.set(lease.issuer, [...(byIssuer.get(lease.issuer) ?? []), lease])
@@ -343,7 +365,7 @@ export function sweeper(ports: SweepPorts) {
         }
         const { lane } = policyOf('offboarding', 'identity')
         const held =
-          identity.protected && !watches
+          isGuarded(ports.settings, identity) && !watches
             ? { state: 'held' as const, held: 'the identity is protected' }
             : { state: 'opened' as const }
         const done = await openCase(

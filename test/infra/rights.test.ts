@@ -62,7 +62,7 @@ const granted = (name: string) =>
     const [action = '', resource = ''] = [right.slice(0, right.indexOf(' ')), right.slice(right.indexOf(' ') + 1)]
     const index = /\/index\/(due|list)/.exec(resource)?.[1]
     if (index !== undefined) return [index]
-    return resource === table && action.startsWith('dynamodb:') ? [action] : []
+    return resource === table && /^dynamodb:(\w*Item|Query)$/.test(action) ? [action] : []
   })
 
 describe('the rights of a function on the table', () => {

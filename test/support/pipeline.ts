@@ -194,6 +194,7 @@ export class Pipeline {
       random,
       log,
       limits: all.limits,
+      settings: all,
       mark: this.mark,
       ...(all.modes === undefined ? {} : { modes: all.modes }),
       ...(all.outage === undefined ? {} : { outage: all.outage }),

@@ -43,23 +43,6 @@ export interface EndToEndOptions {
   readonly signal?: AbortSignal
 }
 
-/** A real credential. */
-interface Held {
-  readonly title: string
-  /** What its holder is told now: `undefined` if it works. */
-  refusal(): Promise<string | undefined>
-}
-
-/** One that is registered as a lease. */
-interface Leased extends Held {
-  readonly lease: LeaseView
-  /** What the holder of a dead one is told, and nothing else: no answer at all is no proof. */
-  readonly dead: RegExp
-}
-
-const PATIENCE = 60_000
-const inSeconds = (milliseconds: number) => `${(milliseconds / 1000).toFixed(1)} s`
-
 /**
  * Deploys, lets credentials die over the public interfaces alone, looks at everything, and takes it all down again.
  * What is not as it should be is a finding; only what makes going on impossible is thrown.
@@ -108,13 +91,6 @@ export async function endToEnd({ stack, say, signal = new AbortController().sign
   const bad = findings.filter(({ fine }) => !fine).length
   say(`${findings.length - bad} of ${findings.length} as it should be, in ${seconds.toFixed(0)} s`)
   return { findings, seconds }
-}
-
-interface Scene {
-  readonly deployment: Deployment
-  readonly check: (what: string, fine: boolean, said?: string) => void
-  readonly say: (line: string) => void
-  readonly signal: AbortSignal
 }
 
 async function act(scene: Scene): Promise<void> {
@@ -350,19 +326,6 @@ async function sessions({ deployment, check }: Scene, role: AwsRole) {
   }
 }
 
-const told = ({ status, body }: { readonly status: number; readonly body: unknown }) =>
-  status < 300 ? String(status) : `${status} ${JSON.stringify(body)?.slice(0, 200)}`
-
-const trigger = (type: string, scope: Record<string, unknown>, reason: string) => ({
-  specversion: '1.0' as const,
-  id: `e2e-${randomUUID()}`,
-  source: 'https://events.example',
-  type: `${TYPE_PREFIX}${type}`,
-  time: new Date().toISOString(),
-  datacontenttype: 'application/json',
-  data: { scope, reason, requestedBy: 'e2e@example' },
-})
-
 /** Puts one event on the intake bus; what AWS refuses is thrown. */
 async function put(
   { aws, intakeBus }: Deployment,
@@ -414,48 +377,6 @@ async function nothingHappens(scene: Scene, api: Api, actors: Awaited<ReturnType
   const { entries } = (await api.call('GET', '/v1/cases', { token: operator })) as { entries: CaseView[] }
   check('none of these opens a case', entries.length === 0, `${entries.length} cases`)
 }
-
-/** Looks again until there is something; a deadline instead of a guess. */
-async function until<Value>({ signal }: Scene, what: string, look: () => Promise<Value | undefined>): Promise<Value> {
-  const deadline = performance.now() + PATIENCE
-  for (;;) {
-    const found = await look()
-    if (found !== undefined) return found
-    if (performance.now() > deadline) throw new Error(`${what} did not come within ${PATIENCE / 1000} s`)
-    await sleep(200, undefined, { signal })
-  }
-}
-
-/** Waits for the cases. What waits longer than a queue can hold it back is the sweeper's: it is woken each second. */
-async function closed(scene: Scene, api: Api, ids: readonly string[], sent: number): Promise<CaseView[]> {
-  const { deployment, say } = scene
-  const seen = new Map<string, string>()
-  let swept = performance.now()
-  let views: CaseView[] = []
-  const done = until(scene, 'the close of the cases', async () => {
-    views = await Promise.all(ids.map((id) => api.case(deployment.tokens.operator, id)))
-    for (const view of views) {
-      if (seen.get(view.id) === view.state) continue
-      seen.set(view.id, view.state)
-      say(`  ${inSeconds(performance.now() - sent).padStart(7)}  ${view.type} ${view.state}`)
-    }
-    if (views.every(({ closedAt }) => closedAt !== undefined)) return views
-    if (performance.now() - swept > 1000) {
-      swept = performance.now()
-      await deployment.invoke('sweep')
-    }
-    return undefined
-  })
-  return done.catch((error: unknown) => {
-    throw new Error(`${error instanceof Error ? error.message : error}: ${JSON.stringify(views, undefined, 1)}`, { cause: error })
-  })
-}
-
-const outcomes = ({ outcomes: counts }: CaseView) =>
-  Object.entries(counts)
-    .filter(([, count]) => count > 0)
-    .map(([word, count]) => `${count} ${word}`)
-    .join(', ') || 'none'
 
 /** The trail follows the table's stream, item by item: asked again until the close and each outcome are in it. */
 const trailOf = (scene: Scene, api: Api, { id, outcomes: counts }: CaseView) =>
