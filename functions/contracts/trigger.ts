@@ -30,7 +30,7 @@ export const Trigger = z.object({
   specversion: z.literal('1.0'),
   id: name(256),
   source: name(512),
-  type: z.templateLiteral([TYPE_PREFIX, TriggerType]),
+  type: z.templateLiteral([TYPE_PREFIX, TriggerType], `must be ${TYPE_PREFIX} and one of ${TriggerType.options.join(', ')}`),
   time: z.optional(z.iso.datetime({ offset: true })),
   subject: z.optional(z.string().check(z.maxLength(2048))),
   datacontenttype: z.optional(z.literal('application/json')),

@@ -230,7 +230,7 @@ function tellLease(before: Lease | undefined, after: Lease): Told[] {
         state: after.state,
         facts: { generation: after.generation },
       })
-    else if (before.generation !== after.generation)
+    else if (before.generation !== after.generation && before.holder?.case !== after.holder?.case)
       told.push({
         what: 'lease.taken-over',
         about,
@@ -238,7 +238,8 @@ function tellLease(before: Lease | undefined, after: Lease): Told[] {
         state: after.holder?.case,
         facts: { generation: after.generation },
       })
-    else if (!before.unanswered && after.unanswered) told.push({ what: 'lease.attempted', about, state: after.state })
+    else if (before.generation !== after.generation || (!before.unanswered && after.unanswered))
+      told.push({ what: 'lease.attempted', about, state: after.state, facts: { generation: after.generation } })
     if (after.graceUntil !== undefined && before.graceUntil !== after.graceUntil)
       told.push({ what: 'lease.graced', about, previous: before.graceUntil ?? before.expiresAt, state: after.graceUntil })
     if (before.deletion === undefined && after.deletion !== undefined)

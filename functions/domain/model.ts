@@ -16,6 +16,8 @@ interface Stored {
   readonly v: number
   /** Who made the last change, and why: the audit trail reads it from the stream. */
   readonly by: Actor
+  /** Seconds since 1970: when retention removes it. */
+  readonly ttl?: number
 }
 
 export interface Actor {
@@ -367,6 +369,8 @@ export interface Control extends Stored {
   readonly killSwitch?: { readonly by: string; readonly reason: string; readonly since: string }
   /** The table was restored from a backup, and nobody has released it yet. */
   readonly restored?: { readonly since: string; readonly reason: string }
+  /** When one of the two was released: what was put off by it is looked at early. */
+  readonly releasedAt?: string
 }
 
 /** Cases with one decision for all of them: those of one report, or those that a tripped fuse holds. */

@@ -46,6 +46,9 @@ const ALLOWED: Readonly<Record<TriggerType, readonly TriggerScope['kind'][]>> = 
 /** Which scopes a trigger may name: a completed task that named an owner would be a weapon. */
 export const allowsScope = (type: TriggerType, scope: TriggerScope['kind']): boolean => ALLOWED[type].includes(scope)
 
+/** For whoever named another one. */
+export const scopesOf = (type: TriggerType): string => ALLOWED[type].join(', ')
+
 const RANK: Readonly<Record<Lane, number>> = { p0: 0, p1: 1, p2: 2 }
 
 /** Only a strictly more urgent case takes a lease from another one. */

@@ -1,3 +1,4 @@
+import { hasLapsed } from './lapse.ts'
 import type { Case, Lease, Restoration } from './model.ts'
 
 /** Whether a restoration may give a lease back. */
@@ -40,11 +41,16 @@ export function judge(
   if (lease.restored?.restoration === asked.id) return { may: 'skip' }
   const mine = lease.state === 'restoring' && lease.restoration === asked.id
   if (!mine) {
-    if (scope.kind === 'case' && lease.outcomes[scope.id]?.outcome !== 'revoked') return { may: 'skip' }
+    const known = scope.kind === 'case' ? lease.outcomes[scope.id]?.outcome : undefined
+    if (known === 'parked' && lease.state === 'cutting')
+      return no('it is parked: whether it was cut is not known, and its cut is tried again')
+    if (known === 'released' && lease.state === 'released')
+      return no('nothing was cut: its grant was given back, and others hold the credential; register it anew')
+    if (scope.kind === 'case' && known !== 'revoked') return { may: 'skip' }
     const over = notRestorable(lease, scope.kind === 'identity', now)
     if (over !== undefined) return over
   }
-  if (mine && lease.expiresAt <= now) return no('it has expired meanwhile')
+  if (mine && hasLapsed(lease, now)) return no('it has expired meanwhile')
   if (scope.kind === 'case' && lease.ended !== undefined && lease.ended.case !== scope.id)
     return no(`it was cut by case ${lease.ended.case}`)
   if (lease.parent !== undefined) {
@@ -94,7 +100,7 @@ function notRestorable(lease: Lease, quiet: boolean, now: string): Verdict | und
   }
   if (lease.ended?.outcome !== 'revoked')
     return quiet ? { may: 'skip' } : no(`its outcome is ${lease.ended?.outcome ?? 'none'}: nothing was cut`)
-  if (lease.expiresAt <= now) return quiet ? { may: 'skip' } : no(`it would have expired at ${lease.expiresAt}`)
+  if (hasLapsed(lease, now)) return quiet ? { may: 'skip' } : no(`it would have expired at ${lease.expiresAt}`)
   if (lease.deletion !== undefined)
     return no(
       lease.deletion.done

@@ -1,5 +1,5 @@
 import type { Settings } from '../contracts/settings.ts'
-import type { Case, Identity } from './model.ts'
+import type { Case, Identity, Lease } from './model.ts'
 import { matchesAny } from './pattern.ts'
 import type { Policy } from './policy.ts'
 import { isProtected } from './rights.ts'
@@ -19,6 +19,9 @@ export type Guards = Pick<Settings, 'protected' | 'exempt'>
 /** Whether no case may touch it (canonical URI), by configuration alone: an operator must not be able to add himself. */
 export const isExempt = (settings: Pick<Settings, 'exempt'>, identity: string): boolean =>
   matchesAny(settings.exempt ?? [], identity)
+
+/** Nobody has begun to cut the lease: while an exempt identity holds its credential too, no case does. */
+export const isPlaced = (state: Lease['state']): boolean => state === 'live' || state === 'late' || state === 'released'
 
 /** Whether lifecycle cases on it wait for an approval: by its own flag, or by configuration under any of its names. */
 export const isGuarded = (settings: Guards, identity: Pick<Identity, 'id' | 'protected' | 'aliases'>): boolean =>

@@ -7,7 +7,7 @@ import { deletionAbove } from '../domain/approval.ts'
 import { caseKey, identityKey, key } from '../domain/keys.ts'
 import type { Actor, Identity } from '../domain/model.ts'
 import { modesFor, modesOf } from '../domain/modes.ts'
-import { allowsScope, policyOf } from '../domain/policy.ts'
+import { allowsScope, policyOf, scopesOf } from '../domain/policy.ts'
 import { effectiveTime, PROTECTED, settledScope, waitsForApproval } from '../domain/request.ts'
 import { after, instant } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
@@ -56,7 +56,10 @@ export function acceptor(ports: AcceptPorts) {
     if (!sender.source.triggers.includes(type))
       throw new ProblemError('forbidden', `source ${sender.source.name} may not send ${type}`)
     if (!allowsScope(type, trigger.data.scope.kind))
-      throw new ProblemError('body-invalid', `${type} cannot name a scope of kind ${trigger.data.scope.kind}`)
+      throw new ProblemError(
+        'body-invalid',
+        `${type} cannot name a scope of kind ${trigger.data.scope.kind}, only ${scopesOf(type)}`,
+      )
     const scope = read?.scope ?? (await settle(trigger, sender.source, ports))
     const effectiveAt = timeOf(trigger, now)
     // The sender's own `source` attribute is a claim; the authenticated source makes the key its own.

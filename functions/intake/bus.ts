@@ -58,7 +58,7 @@ export function busIntake(ports: AcceptPorts & { readonly log: Log }) {
     if (source === undefined) return keep(event, 'the source is not configured', [], undefined)
     const trigger = z.safeParse(Trigger, event.detail)
     if (!trigger.success)
-      return keep(event, 'body-invalid: the detail is no trigger', issueNotes(trigger.error.issues), source.name)
+      return keep(event, 'body-invalid: the detail is no trigger', issueNotes(trigger.error.issues, event.detail), source.name)
     if (trigger.data.type !== event['detail-type'])
       return keep(event, 'body-invalid: detail-type and type differ', [], source.name)
     try {

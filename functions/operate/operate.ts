@@ -7,7 +7,7 @@ import type { LeaseView } from '../contracts/lease.ts'
 import type { Settings } from '../contracts/settings.ts'
 import { canonicalIdentity, IdentityInvalid } from '../domain/identity.ts'
 import { identityKey, parseLeaseId } from '../domain/keys.ts'
-import type { Actor } from '../domain/model.ts'
+import type { Actor, Identity } from '../domain/model.ts'
 import { isProtected } from '../domain/rights.ts'
 import { subjectOfCase, subjectOfDay, subjectOfIdentity } from '../domain/segment.ts'
 import { instant } from '../domain/time.ts'
@@ -73,12 +73,37 @@ export function operations(ports: OperatePorts) {
         if (joined.identity.by.who === operator.uri && joined.identity.by.at === by.at) return viewOfIdentity(joined.identity)
         continue
       }
-      const changed = await changeIdentity(table, current, { ...declaration, id }, by)
+      const changed = await change(current, { ...declaration, id }, by)
       if (changed === undefined) continue
-      if (!changed.ok) throw new ProblemError('fenced', 'a group that it would join or leave is fenced', { cases: changed.cases })
-      return viewOfIdentity(changed.identity)
+      await changeNames(changed, declaration, by)
+      return viewOfIdentity(changed)
     }
     throw new ProblemError('throttled', 'the identity changes too fast', { retryAfterSeconds: 1 })
+  }
+
+  async function change(current: Identity, declaration: IdentityDeclaration, by: Actor): Promise<Identity | undefined> {
+    const changed = await changeIdentity(table, current, declaration, by)
+    if (changed?.ok === false)
+      throw new ProblemError('fenced', 'a group that it would join or leave is fenced', { cases: changed.cases })
+    return changed?.identity
+  }
+
+  /** What all names of one workload have in common is changed under all of them; a repeated call ends what was begun. */
+  async function changeNames(named: Identity, declaration: IdentityDeclaration, by: Actor): Promise<void> {
+    const { owner, workload, ownerLeaves, protected: guarded } = declaration
+    for (const id of named.aliases ?? [])
+      for (let round = 0; round < ROUNDS; round += 1) {
+        const other = await identityOf(table, identityKey(id))
+        if (other === undefined) break
+        const common = {
+          id,
+          ...(owner === undefined ? {} : { owner }),
+          ...(workload === undefined ? {} : { workload }),
+          ...(ownerLeaves === undefined ? {} : { ownerLeaves }),
+          ...(guarded === undefined ? {} : { protected: guarded }),
+        }
+        if (isDeclared(other, common) || (await change(other, common, by)) !== undefined) break
+      }
   }
 
   async function getIdentity(uri: string): Promise<IdentityView> {
@@ -97,7 +122,10 @@ export function operations(ports: OperatePorts) {
     const parsed = z.safeParse(definition.settings, declaration.settings)
     if (!parsed.success)
       throw new ProblemError('body-invalid', `the settings do not fit provider ${definition.name}`, {
-        errors: issueNotes(parsed.error.issues).map(({ path, message }) => ({ path: `/settings${path}`, message })),
+        errors: issueNotes(parsed.error.issues, declaration.settings).map(({ path, message }) => ({
+          path: `/settings${path}`,
+          message,
+        })),
       })
     const current = await issuerOf(table, name)
     if (current !== undefined && current.provider !== declaration.provider)
@@ -214,6 +242,13 @@ export function operations(ports: OperatePorts) {
     audit,
   }
 }
+
+/** Whether a change would change nothing. */
+const isDeclared = (identity: Identity, change: Partial<Pick<Identity, 'owner' | 'workload' | 'ownerLeaves' | 'protected'>>) =>
+  (change.owner ?? identity.owner) === identity.owner &&
+  (change.workload ?? identity.workload) === identity.workload &&
+  (change.ownerLeaves ?? identity.ownerLeaves) === identity.ownerLeaves &&
+  (change.protected ?? identity.protected) === identity.protected
 
 function canonical(identity: string, path: string): string {
   try {

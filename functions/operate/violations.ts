@@ -8,9 +8,10 @@ import { viewOfLease } from '../domain/views.ts'
 import type { Route } from '../runtime/http.ts'
 import { readQuery } from '../runtime/http.ts'
 import { ProblemError } from '../runtime/problem-error.ts'
+import { issuerOf } from '../store/issuers.ts'
 import { as as asKind } from '../store/items.ts'
 import { DUE, identityItem } from '../store/keys.ts'
-import { leftOwners } from '../store/owners.ts'
+import { leftOwners, staysUp } from '../store/owners.ts'
 import type { Table } from '../store/table.ts'
 import type { AsOperator } from './caller.ts'
 import { Page } from './caller.ts'
@@ -37,6 +38,8 @@ export function violationRoutes({ table, settings }: ViolationPorts, as: AsOpera
   const { discipline } = settings
 
   async function list(query: Page & { readonly issuer: string }): Promise<{ entries: Entry[]; looked: number; next?: string }> {
+    if ((await issuerOf(table, query.issuer)) === undefined)
+      throw new ProblemError('issuer-unknown', `issuer ${query.issuer} is not configured`)
     if (discipline === undefined) return { entries: [], looked: 0 }
     const page = await table
       .index({
@@ -56,8 +59,8 @@ export function violationRoutes({ table, settings }: ViolationPorts, as: AsOpera
     const owned = leases.map((lease) => {
       const item = identities.get(lease.identityKey)
       const identity = item === undefined ? undefined : asKind('identity', item)
-      // Owners move without their leases; an orphan waits for its new one.
-      return { lease: { ...lease, owner: identity?.owner ?? lease.owner }, orphan: identity?.orphan !== undefined }
+      // Owners move without their leases; what stays up without one waits for another.
+      return { lease: { ...lease, owner: identity?.owner ?? lease.owner }, stays: staysUp(identity) }
     })
     const asks = discipline.rules.owners !== undefined
     const left = asks
@@ -66,8 +69,8 @@ export function violationRoutes({ table, settings }: ViolationPorts, as: AsOpera
           owned.map(({ lease }) => lease.owner),
         )
       : new Set<string>()
-    const entries = owned.flatMap(({ lease, orphan }): Entry[] => {
-      const facts = factsOf(lease, !orphan && left.has(lease.owner))
+    const entries = owned.flatMap(({ lease, stays }): Entry[] => {
+      const facts = factsOf(lease, !stays && left.has(lease.owner))
       const broken = violations(discipline, facts)
       const found = classOf(discipline, facts)
       if (broken.length === 0) return []

@@ -1,5 +1,6 @@
 import type { WorkMessage } from '../contracts/message.ts'
 import type { CaseScope } from '../contracts/scope.ts'
+import type { Settings } from '../contracts/settings.ts'
 import { isOver } from '../domain/located.ts'
 import type { Actor, Case, Issuer, Lease, Unit } from '../domain/model.ts'
 import { onlyObserves } from '../domain/modes.ts'
@@ -22,6 +23,7 @@ export interface NamedPorts {
   readonly dispatch: Dispatch
   readonly clock: Clock
   readonly catalog: Readonly<Record<string, Definition>>
+  readonly settings: Settings
 }
 
 /** The sweeper looks after a question that nobody took up for this long, in seconds. */
@@ -53,7 +55,7 @@ export async function planNamed(
     units.push(await openUnit(table, current, scope, undefined, by))
     if (current.mode === 'observe') continue
     await fence(table, fenceItem(scope), current.id, at())
-    if (await mayMark(table, current, fingerprint, configured)) await markCutting(table, fingerprint, at())
+    if (await mayMark(table, current, fingerprint, ports.settings, configured)) await markCutting(table, fingerprint, at())
   }
   if (current.mode !== 'observe') await markFenced(table, current.id, at())
   for (const unit of units) await list(unit)

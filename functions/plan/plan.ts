@@ -173,7 +173,7 @@ export function planner(ports: PlanPorts) {
   async function planScope(current: Case, scope: ScopeRef, by: Actor): Promise<void> {
     const unit = await openUnit(table, current, scope, undefined, by)
     if (current.mode !== 'observe') await fence(table, fenceItem(scope), current.id, at(by))
-    if (current.scope.kind === 'credential' && (await mayMark(table, current, current.scope.fingerprint)))
+    if (current.scope.kind === 'credential' && (await mayMark(table, current, current.scope.fingerprint, ports.settings)))
       await markCutting(table, current.scope.fingerprint, by)
     await fenced(current, by)
     await listOnce(current, unit, by)

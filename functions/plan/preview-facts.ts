@@ -7,13 +7,13 @@ import { foresee } from '../domain/foresee.ts'
 import type { Case, Credential, Issuer } from '../domain/model.ts'
 import { modeOfLease, observesSome, restraintOn } from '../domain/modes.ts'
 import { policyOf } from '../domain/policy.ts'
-import { isExempt } from '../domain/treatment.ts'
+import { isExempt, isPlaced } from '../domain/treatment.ts'
 import { canUndo } from '../domain/undo.ts'
 import type { Definition } from '../providers/contract.ts'
 import { gistById } from '../store/gists.ts'
 import { issuerOf } from '../store/issuers.ts'
 import { credentialOf } from '../store/leases.ts'
-import { heldByWatched } from '../store/observed.ts'
+import { heldByExempt, heldByWatched } from '../store/observed.ts'
 import type { Table } from '../store/table.ts'
 import { Recent } from './recent.ts'
 
@@ -47,6 +47,7 @@ export function factsFor({ table, settings, catalog }: FactPorts, current: Fores
   const issuers = new Recent<IssuerFacts>(REMEMBERED)
   const exempts = new Recent<boolean>(REMEMBERED)
   const spared = new Recent<boolean>(REMEMBERED)
+  const exemptHolders = new Recent<boolean>(REMEMBERED)
   const credentials = new Recent<Credential | 'none'>(REMEMBERED)
   const leases = new Recent<Gist | 'none'>(REMEMBERED)
 
@@ -66,10 +67,16 @@ export function factsFor({ table, settings, catalog }: FactPorts, current: Fores
     const undoes = at.definition === undefined || canUndo(at.definition, lease.target)
     const own = restraintOn(current, lease, at.configured, undoes)
     return foresee(lease, asker, {
-      exempt: exempt(lease.identity),
+      exempt: exempt(lease.identity) || (await heldWithExempt(lease)),
       restraint: own ?? (await restraintOfOthers(lease, at)),
       unable: unable(lease, at),
     })
+  }
+
+  /** A compromise cuts a credential for all who hold it; one of them may be exempt. */
+  async function heldWithExempt({ sharing, state, fingerprint }: Gist): Promise<boolean> {
+    if (!cuts || sharing !== 'shared' || !(state === 'registering' || isPlaced(state))) return false
+    return exemptHolders.of(fingerprint, () => heldByExempt(table, settings, fingerprint))
   }
 
   /** A compromise cuts a credential for all who hold it; one of them may only be watched. */

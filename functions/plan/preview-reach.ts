@@ -213,7 +213,7 @@ export function reachFor(
   }
 
   async function levers(identity: Identity, sink: ReachSink): Promise<void> {
-    const alone: MetLever[] = []
+    const wanted: { about: MetLever; alone: boolean }[] = []
     for (const [issuer, known] of Object.entries(identity.issuers)) {
       const keys = Object.keys(known.levers)
       if (keys.length === 0) continue
@@ -221,14 +221,16 @@ export function reachFor(
       const fate = leverFate(current, policy, identity, issuer, known, configured)
       for (const lever of keys) {
         const about = { identity: identity.id, issuer, lever }
-        if (fate.pull === 'alone') alone.push(about)
-        else sink.lever(fate.pull === 'yes' ? about : { ...about, why: fate.why })
+        if (fate.pull === 'no') sink.lever({ ...about, why: fate.why })
+        else wanted.push({ about, alone: fate.pull === 'alone' })
       }
     }
-    const items = await table.getMany(alone.map(({ lever }) => leverItem(lever)))
-    for (const [index, about] of alone.entries()) {
-      const count = Number(items[index]?.count ?? 0)
-      sink.lever(count === 1 ? about : { ...about, why: hangsOnIt(count - 1) })
+    const items = await table.getMany(wanted.map(({ about }) => leverItem(about.lever)))
+    for (const [index, { about, alone }] of wanted.entries()) {
+      const item = items[index]
+      const { identities: hang = {}, count = 0 } = item === undefined ? {} : as('lever-holders', item)
+      if (Object.values(hang).some(facts.exempt)) sink.lever({ ...about, why: 'an exempt identity hangs on it' })
+      else sink.lever(!alone || count === 1 ? about : { ...about, why: hangsOnIt(count - 1) })
     }
   }
 

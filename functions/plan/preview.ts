@@ -7,7 +7,7 @@ import { readClue } from '../domain/clues.ts'
 import type { Gist } from '../domain/foresee.ts'
 import { identityKey, key } from '../domain/keys.ts'
 import { leastCautious, modesFor } from '../domain/modes.ts'
-import { allowsScope, policyOf } from '../domain/policy.ts'
+import { allowsScope, policyOf, scopesOf } from '../domain/policy.ts'
 import { effectiveTime, PROTECTED, settledScope, waitsForApproval } from '../domain/request.ts'
 import type { Caller } from '../domain/rights.ts'
 import { operatorRight, sourcesOf } from '../domain/rights.ts'
@@ -65,7 +65,7 @@ export function previewer(ports: PreviewPorts) {
     if (source !== undefined && !source.triggers.includes(type))
       throw new ProblemError('forbidden', `source ${source.name} may not send ${type}`)
     if (!allowsScope(type, request.scope.kind))
-      throw new ProblemError('body-invalid', `${type} cannot name a scope of kind ${request.scope.kind}`)
+      throw new ProblemError('body-invalid', `${type} cannot name a scope of kind ${request.scope.kind}, only ${scopesOf(type)}`)
     const now = instant(start)
     const scope = await scopeOf(request, source)
     const effective = effectiveTime(request.effectiveAt, now, settings.limits)

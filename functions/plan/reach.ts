@@ -6,14 +6,14 @@ import type { Actor, Case, Identity, Unit } from '../domain/model.ts'
 import { modesOf } from '../domain/modes.ts'
 import type { Policy } from '../domain/policy.ts'
 import { after, instant } from '../domain/time.ts'
-import { isGuarded, treatmentOf } from '../domain/treatment.ts'
+import { isExempt, isGuarded, treatmentOf } from '../domain/treatment.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import type { Clock, Log } from '../runtime/ports.ts'
 import { openCase, waitWithDeletion } from '../store/cases.ts'
 import type { GroupKind } from '../store/identities.ts'
 import { fenceIdentity, identityOf, orphan } from '../store/identities.ts'
 import { issuerOf } from '../store/issuers.ts'
-import { claimLever, openLever } from '../store/levers.ts'
+import { claimLever, holdersOfLever, openLever } from '../store/levers.ts'
 import type { Table } from '../store/table.ts'
 import { openUnit, setUnitAside } from '../store/units.ts'
 
@@ -151,6 +151,10 @@ export function reacher(ports: ReachPorts) {
       const fate = leverFate(current, policy, identity, issuer, known, configured)
       if (fate.pull === 'no') continue
       for (const [leverKey, lever] of Object.entries(known.levers)) {
+        if (await holdsExempt(leverKey)) {
+          ports.log.error('a lever is not pulled: an exempt identity hangs on it', { case: current.id, issuer })
+          continue
+        }
         if (fate.pull === 'alone' && !(await claimLever(table, leverKey, current.id, by))) continue
         await openLever(
           table,
@@ -163,6 +167,12 @@ export function reacher(ports: ReachPorts) {
       }
     }
     await dispatch.work(current.lane, messages)
+  }
+
+  async function holdsExempt(leverKey: string): Promise<boolean> {
+    if ((ports.settings.exempt ?? []).length === 0) return false
+    const holders = await holdersOfLever(table, leverKey)
+    return Object.values(holders?.identities ?? {}).some((id) => isExempt(ports.settings, id))
   }
 
   return reach

@@ -173,14 +173,14 @@ async function* ofCase(table: Table, id: string, cursor: string): AsyncGenerator
     yield { part: partOf(amended.issuer, amended.covers, unitName(amended)), cursor: listed }
 }
 
-/** Chunks or amendments that cut something, or may still. */
+/** Chunks or amendments that cut or gave back something, may still, or do not know whether they did. */
 async function* cutBy(table: Table, pk: string, prefix: 'CHUNK#' | 'AMEND#'): AsyncGenerator<Chunk> {
   let after: string | undefined
   do {
     const page = await table.query({ pk, limit: PAGE, ...(after === undefined ? { prefix } : { after, to: `${prefix}~` }) })
     for (const item of page.items) {
       const chunk = prefix === 'CHUNK#' ? as('chunk', item) : as('amendment', item)
-      if (chunk.state === 'open' || chunk.counts.revoked > 0) yield chunk
+      if (chunk.state === 'open' || chunk.counts.revoked + chunk.counts.parked + chunk.counts.released > 0) yield chunk
     }
     after = page.next
   } while (after !== undefined)

@@ -7,7 +7,7 @@ import type { Identity, Lease, WorkScope } from '../domain/model.ts'
 import { ProblemError } from '../runtime/problem-error.ts'
 import { identityOf } from '../store/identities.ts'
 import { look } from '../store/leases.ts'
-import { isBornFenced, leftOwners } from '../store/owners.ts'
+import { isBornFenced, leftOwners, staysUp } from '../store/owners.ts'
 import type { Table } from '../store/table.ts'
 
 export interface DisciplinePorts {
@@ -44,9 +44,9 @@ const NO_SPOOL: { readonly rule: DisciplineRule; readonly path: string; readonly
   said: 'the class of this lease takes nothing from a spool',
 }
 
-/** An orphan's owner has left, and it stays up until its deadline all the same. */
+/** The owner of what stays up for now may have left: an orphan until its deadline, what is protected until its approval. */
 async function hasLeft(table: Table, settings: Settings, owner: string, identity: Identity | undefined): Promise<boolean> {
-  if (settings.discipline?.rules.owners === undefined || identity?.orphan !== undefined) return false
+  if (settings.discipline?.rules.owners === undefined || staysUp(identity)) return false
   return (await leftOwners(table, [owner])).has(owner)
 }
 

@@ -8,6 +8,7 @@ import type { Actor, Identity, Issuer, Lease, WorkScope } from '../domain/model.
 import { isProtected, mayHold, namespaceOf, registrationRight } from '../domain/rights.ts'
 import { LONGEST_CALL_SECONDS } from '../domain/settle.ts'
 import { after, instant, ttl } from '../domain/time.ts'
+import { isExempt } from '../domain/treatment.ts'
 import { viewOfLease } from '../domain/views.ts'
 import type { Definition, Mac } from '../providers/contract.ts'
 import type { Principal } from '../runtime/authentication.ts'
@@ -302,7 +303,7 @@ export function registrar(ports: RegisterPorts) {
     if (lever === undefined || definition.leverName === undefined)
       return growIssuers(table, identity, issuer.name, { shared }, by)
     const name = leverKey(issuer.name, definition.leverName(lever))
-    const joined = await joinLever(table, name, identity, by)
+    const joined = await joinLever(table, name, identity, isExempt(settings, identity.id), by)
     if (!joined.ok)
       throw new ProblemError('lever-being-pulled', 'a case is pulling this lever for another identity', { cases: [joined.case] })
     return growIssuers(table, identity, issuer.name, { lever: { key: name, lever }, shared }, by)
@@ -370,7 +371,7 @@ function part(schema: z.ZodMiniType, value: unknown, path: string, provider: str
   const parsed = z.safeParse(schema, value)
   if (parsed.success) return parsed.data
   throw new ProblemError('body-invalid', `${path.slice(1)} does not fit provider ${provider}`, {
-    errors: issueNotes(parsed.error.issues).map((note) => ({ path: `${path}${note.path}`, message: note.message })),
+    errors: issueNotes(parsed.error.issues, value).map((note) => ({ path: `${path}${note.path}`, message: note.message })),
   })
 }
 

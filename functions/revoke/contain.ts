@@ -47,6 +47,11 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
       await endLever(table, lever, 'done', 'the identity was reinstated before', by)
       return undefined
     }
+    // It was noted with the lever, and a restoration takes it away.
+    if ((await holdersOfLever(table, leverKey))?.pulls?.[caseId] === undefined) {
+      await endLever(table, lever, 'done', 'a restoration undid it before', by)
+      return undefined
+    }
     const configured = await issuerOf(table, issuerName)
     if (modeOfLease(current, { issuer: issuerName, environment: identity.environment }, configured) === 'observe') {
       await endLever(table, lever, 'failed', 'mode observe: no lever is pulled', by)

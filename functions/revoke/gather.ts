@@ -4,13 +4,13 @@ import type { Lane } from '../contracts/primitives.ts'
 import type { ScopeRef } from '../contracts/scope.ts'
 import type { Settings } from '../contracts/settings.ts'
 import { askerFor } from '../domain/asker.ts'
-import type { Asker } from '../domain/decide.ts'
+import type { Asker, Decision } from '../domain/decide.ts'
 import { decide, SHARES_ITS_NAME } from '../domain/decide.ts'
 import type { Actor, Case, Chunk, Credential, Lease } from '../domain/model.ts'
 import { begun } from '../domain/modes.ts'
 import { policyOf } from '../domain/policy.ts'
 import { after, later, ttl as ttlOf } from '../domain/time.ts'
-import { isExempt } from '../domain/treatment.ts'
+import { isExempt, isPlaced } from '../domain/treatment.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import type { Log } from '../runtime/ports.ts'
 import { amend } from '../store/amendments.ts'
@@ -26,6 +26,7 @@ import {
   markCutting,
   releaseOperations,
 } from '../store/leases.ts'
+import { heldByExempt } from '../store/observed.ts'
 import { graceOf } from '../store/outage.ts'
 import type { Table, Write } from '../store/table.ts'
 import { expand, fenceChildren, progressNameOf, writeGroups } from '../store/work.ts'
@@ -95,6 +96,8 @@ export async function gather(
   let waiting = 0
   let left = 0
   let open = ids.map(({ id }) => id)
+  const spared = new Map<string, boolean>()
+  const paused = new Map<string, boolean>()
   const ttl = ttlOf(after(by.at, limits.retentionDays * 86400))
 
   // An expiry counts when the lease is claimed: an outage of ours that was found since may have given it time back.
@@ -135,9 +138,10 @@ export async function gather(
       const asks = askerOf(current, chunk, by.at, seen.get(id))
       const decision = decide(lease, until === undefined ? asks : { ...asks, notBefore: until }, credential)
       const asker = { case: current.id, lane: current.lane, unit: unitName(chunk) }
-      if ((decision.do === 'claim' || decision.do === 'release') && isExempt(ports, lease.identity)) {
-        ports.log.error('a lease of an exempt identity is not cut', { case: current.id, lease: lease.id })
-        groups.push({ lease, writes: [copyOutcome(lease, asker, exemptOutcome(lease, by.at), by)] })
+      const exempted = await whyExempt(ports, lease, current, decision, spared)
+      if (exempted !== undefined) {
+        ports.log.error('a lease is not cut: an exempt identity would be hit', { case: current.id, lease: lease.id })
+        groups.push({ lease, writes: [copyOutcome(lease, asker, exemptOutcome(lease, exempted, by.at), by)] })
         continue
       }
       if (watching !== undefined && watching.only !== (restraint !== undefined)) {
@@ -165,7 +169,10 @@ export async function gather(
         case 'count':
           break
         case 'wait':
-          waiting += 1
+          // One that somebody holds calls no issuer, for as long as that person likes: it is not waited for.
+          if (await isPaused(table, decision.for, paused))
+            groups.push(await claim(ports, current, lease, undefined, asker, intends, by))
+          else waiting += 1
           break
         case 'amend':
           await handOver(ports, lease, current, chunk, by, again)
@@ -191,10 +198,12 @@ export async function gather(
           groups.push({ lease, writes: [copyOutcome(lease, asker, decision.outcome, by)] })
           break
         case 'cut': {
-          const after = { ...lease, unanswered: true }
-          const cut = { lease: intends ? after : lease, unanswered: lease.unanswered }
-          if (lease.unanswered || !intends) taken.push(cut)
-          else groups.push({ lease, writes: [intend(lease, by)], taken: cut })
+          // What is cut and waits for its proof is not tried again.
+          if (!intends || chunk.applied[id] !== undefined) taken.push({ lease, unanswered: lease.unanswered })
+          else {
+            const after = { ...lease, unanswered: true, generation: lease.generation + 1 }
+            groups.push({ lease, writes: [intend(lease, by)], taken: { lease: after, unanswered: lease.unanswered } })
+          }
           break
         }
         case 'claim': {
@@ -226,6 +235,12 @@ const releaseOutcome = (livesUntil: string | undefined, others: number, at: stri
     ? { outcome: 'released', at, evidence: { said: `${others} others hold the credential` } }
     : { outcome: 'unsupported', at, evidence: { said: `${SHARES_ITS_NAME} (${others} others)` }, livesUntil }
 
+async function isPaused(table: Table, id: string, known: Map<string, boolean>): Promise<boolean> {
+  const paused = known.get(id) ?? (await caseOf(table, id))?.paused !== undefined
+  known.set(id, paused)
+  return paused
+}
+
 /** A shared credential as it would be if what was only watched so far had been given back. */
 async function heldWithout(
   credential: Credential | undefined,
@@ -238,10 +253,28 @@ async function heldWithout(
   return { ...credential, holders: credential.holders - (await watch.watchedHolders(lease)) }
 }
 
-const exemptOutcome = (lease: Lease, at: string): Outcome => ({
+/** Why a lease is left alone, so that nobody who is exempt is hit; `undefined` where nobody is. */
+async function whyExempt(
+  ports: GatherPorts,
+  lease: Lease,
+  current: Case,
+  decision: Decision,
+  known: Map<string, boolean>,
+): Promise<string | undefined> {
+  if (decision.do !== 'claim' && decision.do !== 'release') return undefined
+  if (isExempt(ports, lease.identity)) return 'its identity is exempt: no case touches it'
+  if (decision.do !== 'claim' || lease.sharing !== 'shared' || !isPlaced(lease.state)) return undefined
+  // A compromise cuts a credential for all who hold it.
+  if (policyOf(current.type, current.scope.kind).shared !== 'cut') return undefined
+  const held = known.get(lease.fingerprint) ?? (await heldByExempt(ports.table, ports, lease.fingerprint))
+  known.set(lease.fingerprint, held)
+  return held ? 'an exempt identity holds the credential too: no case touches it' : undefined
+}
+
+const exemptOutcome = (lease: Lease, said: string, at: string): Outcome => ({
   outcome: 'unsupported',
   at,
-  evidence: { said: 'its identity is exempt: no case touches it' },
+  evidence: { said },
   livesUntil: lease.expiresAt,
 })
 

@@ -6,6 +6,7 @@ import { identityKey, key, leaseIdFor, leverKey } from '../domain/keys.ts'
 import { isOver } from '../domain/located.ts'
 import type { Actor, Case, Identity, Issuer, Lease } from '../domain/model.ts'
 import { after, instant, later, secondsUntil } from '../domain/time.ts'
+import { isExempt } from '../domain/treatment.ts'
 import type { Located, ProviderModule } from '../providers/contract.ts'
 import { IssuerError } from '../providers/contract.ts'
 import { amend } from '../store/amendments.ts'
@@ -211,7 +212,7 @@ export function locateWorker(module: ProviderModule, ports: WorkPorts, issuers: 
     if (lever?.success !== true || definition.leverName === undefined)
       return growIssuers(table, identity, issuer.name, { shared: true }, by)
     const name = leverKey(issuer.name, definition.leverName(lever.data))
-    const joined = await joinLever(table, name, identity, by)
+    const joined = await joinLever(table, name, identity, isExempt(ports, identity.id), by)
     const grown = joined.ok ? { shared: true, lever: { key: name, lever: lever.data } } : { shared: true }
     return growIssuers(table, identity, issuer.name, grown, by)
   }

@@ -1,5 +1,6 @@
 import * as z from 'zod/mini'
 import { backoffSeconds } from '../domain/backoff.ts'
+import { hasLapsed } from '../domain/lapse.ts'
 import type { Actor, Case, Chunk, Credential, Lease, Lever, Restoration, RestorationPart } from '../domain/model.ts'
 import { cannotUndo, casesOn, isOver, judge } from '../domain/restoring.ts'
 import { LONGEST_CALL_SECONDS } from '../domain/settle.ts'
@@ -515,6 +516,9 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
       sorted.filter(({ state }) => state === 'ended' || state === 'restoring'),
     )
     for (const [id, why] of Object.entries(told.refused)) if (wanted.has(id)) visit.refused[id] = why
+    // What is tried again spends its patience here too, or it would be asked after for ever.
+    visit.spent ||= told.spent
+    visit.hint = Math.max(visit.hint, told.hint)
     if (told.waiting !== undefined) {
       wait(visit, told.waiting)
       return []
@@ -571,15 +575,22 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
       for (const [id, pulledFor] of pulls) {
         const record = await leverOf(table, id, pulledFor, lever)
         if (record === undefined || record.state === 'failed' || record.released !== undefined) continue
-        if (!pardons.includes(id)) said ??= `case ${id} holds the lever that it hangs on`
-        else if ((await caseOf(table, id))?.closedAt === undefined) {
+        const current = await caseOf(table, id)
+        const earlier = record.identityKey === lease.identityKey && record.epoch < lease.epoch
+        // What was pulled before its identity was reinstated holds it as well; a compromise of then is not undone with it.
+        const goes = pardons.includes(id) || (earlier && current !== undefined && current.type !== 'compromise')
+        if (!goes) said ??= `case ${id} holds the lever that it hangs on`
+        else if (record.state === 'open' || (current !== undefined && current.closedAt === undefined)) {
           said ??= `case ${id} still runs, and holds the lever that it hangs on`
           waits = true
         } else undone.push(record)
       }
       if (said === undefined && undone.length > 0) {
         if (visit.provider.release === undefined) said = 'the issuer cannot push its lever back'
-        else if (visit.restoration.scope.kind === 'lease') said = await heldOnlyByLever(lease, undone)
+        else {
+          const alone = undone.filter(({ case: id }) => visit.restoration.scope.kind === 'lease' || !pardons.includes(id))
+          if (alone.length > 0) said = await heldOnlyByLever(lease, alone)
+        }
       }
       if (said !== undefined || undone.length > 0) found.push({ lever, undone, waits, ...(said === undefined ? {} : { said }) })
     }
@@ -600,7 +611,7 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
         })
         for (const item of page.items) {
           const other = as('lease', item)
-          if (other.epoch > epoch || other.restored !== undefined || other.expiresAt <= now()) continue
+          if (other.epoch > epoch || other.restored !== undefined || hasLapsed(other, now())) continue
           const lives = other.state === 'cutting' || other.state === 'late' || other.ended?.outcome === 'unsupported'
           if (lives)
             return `the lever is all that holds lease ${other.id}, which could not be cut: restore the identity or the case`

@@ -7,7 +7,7 @@ import type { Answer, Provider, ProviderModule, Warrant } from '../providers/con
 import { campaignOf } from '../store/campaigns.ts'
 import { unitName } from '../store/keys.ts'
 import { leasesOf } from '../store/leases.ts'
-import { leaveBehind, markDeleted, markDeletion } from '../store/watch.ts'
+import { keepLease, leaveBehind, markDeleted, markDeletion } from '../store/watch.ts'
 import { covered, writeGroups } from '../store/work.ts'
 import { eachAnswered, subjectsOf, unclear } from './issuer.ts'
 import type { WorkPorts } from './ports.ts'
@@ -15,8 +15,12 @@ import type { WorkPorts } from './ports.ts'
 /** After so many tries a person is shown what is left; it is tried again each day, and the access is cut all the same. */
 const TRIES = 8
 const DAY_SECONDS = 86400
+const PAGE = 100
 /** An approval that is not there yet is looked for again after this, in seconds. */
 const APPROVAL_SECONDS = 3600
+/** What waits for an approval stays in the table, whatever its retention: for so many days more, when so few are left. */
+const KEPT_DAYS = 60
+const FEW_DAYS = 30
 
 /** What came of a deletion: when it is due again, if it is, and what there is to say. */
 export interface Tidied {
@@ -46,7 +50,9 @@ export async function tidy(
   if (verdict === 'refused')
     return { tidyAt: undefined, said: 'its deletion was refused: it stays, and stays cut', spends: false }
   if (verdict === 'waits')
-    return { tidyAt: after(by.at, APPROVAL_SECONDS), said: 'its deletion waits for an approval', spends: false }
+    return (await keepOn())
+      ? { tidyAt: after(by.at, APPROVAL_SECONDS), said: 'its deletion waits for an approval', spends: false }
+      : { tidyAt: undefined, said: 'nothing to delete', spends: false }
   const issuer = 'issuer' in connected ? connected.issuer : undefined
   const call = 'provider' in connected ? connected.provider.tidy?.bind(connected.provider) : undefined
   if (call === undefined && issuer !== undefined) return { tidyAt: undefined, said: 'nothing to delete', spends: false }
@@ -60,14 +66,7 @@ export async function tidy(
       table,
       ids.map(({ id }) => id),
     )
-    // Only what this very case cut: what another case copied is that one's to delete.
-    const ours = [...found.values()].filter(
-      (lease) =>
-        lease.claims[current.id] === unitName(chunk) &&
-        lease.ended?.case === current.id &&
-        lease.ended.outcome === 'revoked' &&
-        lease.deletion?.done !== true,
-    )
+    const ours = [...found.values()].filter(isOurs)
     const due = ours.filter((lease) => lease.state === 'ended' && mayDelete(current, lease, issuer))
     // Somebody is giving it back, or the mode forbids it now: it is looked at again.
     kept += ours.length - due.length
@@ -114,6 +113,33 @@ export async function tidy(
     tidyAt: left.length + kept > 0 ? after(by.at, DAY_SECONDS) : undefined,
     said: left.length === 0 ? `${deleted} deleted` : `${deleted} deleted; ${left.length} left: ${left[0]}`,
     spends: false,
+  }
+
+  /** Only what this very case cut: what another case copied is that one's to delete. */
+  function isOurs(lease: Lease): boolean {
+    const { claims, ended, deletion } = lease
+    const cut = claims[current.id] === unitName(chunk) && ended?.case === current.id && ended.outcome === 'revoked'
+    return cut && deletion?.done !== true
+  }
+
+  /** Whether anything is left to delete: it is, as long as nobody has decided, for retention would delete its traces alone. */
+  async function keepOn(): Promise<boolean> {
+    let any = false
+    for await (const ids of covered(table, chunk, PAGE)) {
+      const found = await leasesOf(
+        table,
+        ids.map(({ id }) => id),
+      )
+      const ours = [...found.values()].filter(isOurs)
+      any ||= ours.length > 0
+      const few = ttl(after(by.at, FEW_DAYS * DAY_SECONDS))
+      const leaving = ours.filter((lease) => lease.ttl !== undefined && lease.ttl < few)
+      await writeGroups(
+        table,
+        leaving.map((lease) => [keepLease(lease, ttl(after(by.at, KEPT_DAYS * DAY_SECONDS)))]),
+      )
+    }
+    return any
   }
 
   async function leave(lease: Lease, said: string, keepsMark: boolean): Promise<string> {

@@ -1,4 +1,5 @@
 import type { WorkMessage } from '../contracts/message.ts'
+import { hasLapsed, lapsesAt } from '../domain/lapse.ts'
 import type { Actor, Case, Chunk, Lease } from '../domain/model.ts'
 import { after, later, secondsUntil, ttl } from '../domain/time.ts'
 import type { Definition, Provider, ProviderModule, Warrant } from '../providers/contract.ts'
@@ -41,8 +42,8 @@ export function afterwardsOf(
   now: string,
 ): Afterwards | undefined {
   if (cut.length === 0 || soakSeconds === undefined) return undefined
-  const natural = cut.reduce((latest, { expiresAt }) => later(latest, expiresAt), now)
   const kept = after(now, (retentionDays + CASE_DAYS - 1) * DAY_SECONDS)
+  const natural = cut.reduce((latest, lease) => later(latest, lapsesAt(lease) ?? kept), now)
   const watchUntil = natural < kept ? natural : kept
   const watches = definition.capabilities.verifies && watchUntil > after(now, FIRST_SECONDS)
   const afterwards: Afterwards = {
@@ -127,7 +128,7 @@ async function look(
     )
     // One that is being given back may come to be cut after all.
     if (cut.some(({ state }) => state === 'restoring') && seen === 'nothing') seen = 'dead'
-    const dead = cut.filter((lease) => lease.state === 'ended' && lease.deletion === undefined && lease.expiresAt > by.at)
+    const dead = cut.filter((lease) => lease.state === 'ended' && lease.deletion === undefined && !hasLapsed(lease, by.at))
     const { subjects } = await subjectsOf(module, dead, ports.open)
     if (subjects.length === 0) continue
     if (seen === 'nothing') seen = 'dead'

@@ -2,6 +2,7 @@ import type { WorkMessage } from '../contracts/message.ts'
 import type { Outcome } from '../contracts/outcome.ts'
 import { noOutcomes } from '../contracts/outcome.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
+import { lapsesAt } from '../domain/lapse.ts'
 import type { Actor, Case, Chunk, Issuer, Lease } from '../domain/model.ts'
 import { parked, prove, settle } from '../domain/settle.ts'
 import { after, instant, later, secondsUntil, ttl } from '../domain/time.ts'
@@ -223,7 +224,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       delete applied[lease.id]
       if (outcome.outcome === 'revoked' && lease.sharing === 'shared') shared.push(lease)
       // What was cut is watched until it would have expired by itself.
-      const livesOn = later(outcome.livesUntil ?? (outcome.outcome === 'revoked' ? lease.expiresAt : ''), by.at)
+      const livesOn = later(outcome.livesUntil ?? (outcome.outcome === 'revoked' ? (lapsesAt(lease) ?? '') : ''), by.at)
       const keepUntil = after(livesOn, limits.retentionDays * 86400 + issuer.soakSeconds)
       writes.push({
         lease,
@@ -257,6 +258,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
             (batch) => provider.revoke(batch, warrant),
             unclear,
           )
+    await noteOthers(subjects, answers, before)
     // Noted before the other holders are settled, so that none of them takes our own cut for somebody else's.
     await noteCuts(
       subjects.flatMap(({ lease }, index) => (answers[index]?.status === 'revoked' ? [lease] : [])),
@@ -296,6 +298,21 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     // A lease that was taken over meanwhile has its outcome from the case that took it: the next look copies it.
     for (const result of results) if (!result) round.waiting += 1
     await noteCuts(shared, current, by)
+  }
+
+  /** Another worker of this very unit may have cut meanwhile what we find gone: then it was no somebody else. */
+  async function noteOthers(
+    subjects: readonly { readonly lease: Lease }[],
+    answers: readonly Answer[],
+    before: Map<string, boolean>,
+  ): Promise<void> {
+    const gone = subjects.filter(({ lease }, index) => answers[index]?.status === 'absent' && before.get(lease.id) === false)
+    if (gone.length === 0) return
+    const fresh = await leasesOf(
+      table,
+      gone.map(({ lease }) => lease.id),
+    )
+    for (const { lease } of gone) if (fresh.get(lease.id)?.generation !== lease.generation) before.set(lease.id, true)
   }
 
   /** Remembers once for each shared credential that it was cut, and by what. */

@@ -82,7 +82,7 @@ export function readEnvironment<const Name extends keyof Environment>(
     }
     const parsed = z.safeParse(schema, value)
     if (parsed.success) return parsed.data
-    for (const { path, message } of issueNotes(parsed.error.issues)) problems.push(`${variable}${path} ${message}`)
+    for (const { path, message } of issueNotes(parsed.error.issues, value)) problems.push(`${variable}${path} ${message}`)
     return undefined
   }
 

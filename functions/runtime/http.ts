@@ -243,5 +243,5 @@ export function readValue<Schema extends z.ZodMiniType>(
 function checked<Schema extends z.ZodMiniType>(schema: Schema, content: unknown, detail: string): z.output<Schema> {
   const parsed = z.safeParse(schema, content)
   if (parsed.success) return parsed.data
-  throw new ProblemError('body-invalid', detail, { errors: issueNotes(parsed.error.issues) })
+  throw new ProblemError('body-invalid', detail, { errors: issueNotes(parsed.error.issues, content) })
 }

@@ -139,7 +139,7 @@ function parse<Message>(schema: z.ZodMiniType<Message>, body: string): Parsed<Me
     return { ok: false, notes: [{ path: '', message: 'is not JSON' }] }
   }
   const parsed = z.safeParse(schema, content)
-  return parsed.success ? { ok: true, message: parsed.data } : { ok: false, notes: issueNotes(parsed.error.issues) }
+  return parsed.success ? { ok: true, message: parsed.data } : { ok: false, notes: issueNotes(parsed.error.issues, content) }
 }
 
 function deliveryOf(record: SqsRecord): Delivery {

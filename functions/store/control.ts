@@ -41,10 +41,11 @@ export const engageKillSwitch = (table: Table, reason: string, by: Actor) =>
 
 /** @param seen the control as the right to release was judged by: another engagement since then stays */
 export const releaseKillSwitch = (table: Table, seen: Control | undefined, by: Actor) =>
-  change(table, [], ['killSwitch'], [['killSwitch', 'since'], '=', seen?.killSwitch?.since ?? ''], by)
+  change(table, [['releasedAt', by.at]], ['killSwitch'], [['killSwitch', 'since'], '=', seen?.killSwitch?.since ?? ''], by)
 
 /** This table is an older one brought back: what it believes of the issuers may be wrong. */
 export const markRestored = (table: Table, reason: string, by: Actor) =>
   change(table, [['restored', { since: by.at, reason }]], [], ['restored', 'absent'], by)
 
-export const releaseRestored = (table: Table, by: Actor) => change(table, [], ['restored'], ['restored', 'exists'], by)
+export const releaseRestored = (table: Table, by: Actor) =>
+  change(table, [['releasedAt', by.at]], ['restored'], ['restored', 'exists'], by)

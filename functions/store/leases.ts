@@ -21,7 +21,7 @@ import {
   shardPartition,
   shardsOf,
 } from './keys.ts'
-import type { Check, Item, Table, Update, Write } from './table.ts'
+import type { Check, Condition, Item, Table, Update, Write } from './table.ts'
 
 export type NewLease = Omit<
   Lease,
@@ -368,13 +368,17 @@ export function claimOperations(
   ]
 }
 
-/** Marks the intent of another attempt on a lease that is ours already. */
+/**
+ * Marks the intent of another attempt on a lease that is ours already. A message that came twice may have a second worker
+ * at it: by the generation it learns that it was not the only one.
+ */
 export const intend = (lease: Lease, by: Actor): Write => ({
   update: leaseItem(lease.id),
   set: [
     ['unanswered', true],
     ['by', actor(by)],
   ],
+  add: [['generation', 1]],
   if: asRead(lease),
 })
 
@@ -436,17 +440,23 @@ export const copyOutcome = (
     [['claims', asker.case], asker.unit],
     ['by', actor(by)],
   ],
-  // It moves neither state nor generation, so the claim itself keeps a second unit of the case from counting it too.
-  if: [
-    ...asRead(lease),
-    {
-      or: [
-        [['claims', asker.case], 'absent'],
-        [['claims', asker.case], '=', asker.unit],
-      ],
-    },
-  ],
+  if: [...asRead(lease), mayCount(lease, asker)],
 })
+
+/**
+ * What moves neither state nor generation is kept from being counted by a second unit of the case by the claim itself.
+ * Only the unit that tries again what another one parked takes the claim over, as it was read.
+ */
+export function mayCount(lease: Lease, { case: id, unit }: { readonly case: string; readonly unit: string }): Condition {
+  const parked = lease.outcomes[id]?.outcome === 'parked' ? lease.claims[id] : undefined
+  return {
+    or: [
+      [['claims', id], 'absent'],
+      [['claims', id], '=', unit],
+      ...(parked === undefined ? [] : [[['claims', id], '=', parked] as const]),
+    ],
+  }
+}
 
 /** A compromise marks the credential first, so that no grant is added while its holders are ended (protocol 8). */
 export async function markCutting(table: Table, fingerprint: string, by: Actor): Promise<void> {

@@ -11,11 +11,21 @@ import type { Table, Write } from './table.ts'
 /** A lever that a lifecycle case is pulling takes no second identity: it would be hit as a bystander. */
 export type LeverRegistration = { readonly ok: true } | { readonly ok: false; readonly case: string }
 
-/** Notes that an identity hangs on a lever: the count tells whether a lifecycle case may pull it. */
-export async function joinLever(table: Table, lever: string, identity: Identity, by: Actor): Promise<LeverRegistration> {
+/**
+ * Notes that an identity hangs on a lever: the count tells whether a lifecycle case may pull it.
+ *
+ * @param exempt no case touches the identity: it is always written down, because then no case pulls the lever
+ */
+export async function joinLever(
+  table: Table,
+  lever: string,
+  identity: Identity,
+  exempt: boolean,
+  by: Actor,
+): Promise<LeverRegistration> {
   const key = leverItem(lever)
   // With a second identity on it no lifecycle case pulls it any more, so who else comes need not be written down.
-  if (Number((await table.get(key))?.count ?? 0) > 1) return { ok: true }
+  if (!exempt && Number((await table.get(key))?.count ?? 0) > 1) return { ok: true }
   await table.write({
     put: { ...key, kind: 'lever-holders', identities: {}, count: 0, pulls: {}, by: actor(by) },
     if: [['pk', 'absent']],

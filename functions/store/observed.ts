@@ -1,13 +1,15 @@
 import type { Outcome } from '../contracts/outcome.ts'
+import type { Settings } from '../contracts/settings.ts'
 import { key } from '../domain/keys.ts'
 import type { Actor, Case, Chunk, Identity, Issuer, Lease } from '../domain/model.ts'
 import type { Restraint } from '../domain/modes.ts'
 import { modeOfLease, observesSome, onlyObserves } from '../domain/modes.ts'
 import { after, later } from '../domain/time.ts'
+import { isExempt } from '../domain/treatment.ts'
 import { actor, plain } from './identities.ts'
 import { issuerOf } from './issuers.ts'
 import { caseItem, DUE, identityItem, LIST, leaseItem, leaseOfSort, scopeOfCredential, shardPartition } from './keys.ts'
-import { holdersOf } from './leases.ts'
+import { holdersOf, mayCount } from './leases.ts'
 import type { Item, ItemKey, Table, Update } from './table.ts'
 
 /** Leases that a case may only watch: what refuses them nothing, how they are noted, and what the report is made of. */
@@ -43,11 +45,11 @@ export function observeOperation(
       [['claims', current.id], unit],
       ['by', actor(by)],
       ...(seen === undefined ? [] : ([['watchedDue', { at: seen, mode }]] as const)),
-      // What came late, or back by itself, has no due time: from now on its expiry ends it.
+      // What came late has no due time: from now on its expiry ends it. What came back by itself is looked at each day.
       ...(lease.state === 'late' || lease.state === 'resurrected'
         ? ([
             ['duePk', DUE.expiry(lease.issuer)],
-            ['dueAt', later(lease.expiresAt, again)],
+            ['dueAt', lease.state === 'late' ? later(lease.expiresAt, again) : again],
           ] as const)
         : seen === undefined
           ? []
@@ -62,12 +64,7 @@ export function observeOperation(
       ['generation', '=', lease.generation],
       // A renewal sets the due time too, and beats this.
       ['expiresAt', '=', lease.expiresAt],
-      {
-        or: [
-          [['claims', current.id], 'absent'],
-          [['claims', current.id], '=', unit],
-        ],
-      },
+      mayCount(lease, { case: current.id, unit }),
     ],
   }
 }
@@ -129,9 +126,16 @@ export async function heldByWatched(table: Table, fingerprint: string, watched: 
   return holders === undefined || holders.some(watched)
 }
 
+/** Whether somebody holds the credential whom no case touches: then no case cuts it. */
+export async function heldByExempt(table: Table, settings: Pick<Settings, 'exempt'>, fingerprint: string): Promise<boolean> {
+  if ((settings.exempt ?? []).length === 0) return false
+  for await (const lease of holdersOf(table, fingerprint)) if (holds(lease) && isExempt(settings, lease.identity)) return true
+  return false
+}
+
 /**
- * Whether a compromise may mark a credential as being cut: not where any of its holders may only be watched, for nobody
- * would cut it, and a mark would refuse them new grants.
+ * Whether a compromise may mark a credential as being cut: not where any of its holders may only be watched or is exempt,
+ * for nobody would cut it, and a mark would refuse them new grants.
  *
  * @param issuer where it was issued; absent: found by its leases, which are all of one issuer
  */
@@ -139,9 +143,10 @@ export async function mayMark(
   table: Table,
   current: Pick<Case, 'mode' | 'modes'>,
   fingerprint: string,
+  settings: Pick<Settings, 'exempt'>,
   issuer?: Issuer,
 ): Promise<boolean> {
-  if (current.mode === 'observe') return false
+  if (current.mode === 'observe' || (await heldByExempt(table, settings, fingerprint))) return false
   const { items } = await table.query({ pk: shardPartition(scopeOfCredential(fingerprint), 0), prefix: 'L#', limit: 1 })
   const [first] = items
   if (first === undefined) return true

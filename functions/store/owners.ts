@@ -1,3 +1,4 @@
+import type { Identity } from '../domain/model.ts'
 import { ownerGroup, workloadGroup } from './identities.ts'
 import { as } from './items.ts'
 import { groupFence } from './keys.ts'
@@ -17,6 +18,13 @@ export async function leftOwners(table: Table, owners: readonly string[]): Promi
   )
   return new Set(unique.filter((_, index) => left[index] === true))
 }
+
+/**
+ * Nobody has fenced the identity, whoever of its owners left: it is an orphan, or its case waits for an approval that its
+ * leases must not run out before.
+ */
+export const staysUp = (identity: Pick<Identity, 'epoch' | 'fencedThrough'> | undefined): boolean =>
+  identity !== undefined && identity.epoch > identity.fencedThrough
 
 /** Whether a group that an identity would be born into is fenced. */
 export async function isBornFenced(table: Table, owner: string | undefined, workload: string | undefined): Promise<boolean> {

@@ -38,7 +38,7 @@ export async function reinstateIdentity(
 ): Promise<Reinstated | undefined> {
   const identity = await identityOf(table, key)
   if (identity === undefined) return undefined
-  if (identity.epoch > identity.fencedThrough) return { kind: 'open', identity }
+  const isOpen = identity.epoch > identity.fencedThrough
   const cases = await casesOfEpoch(table, identity)
   const running = cases.filter(
     ({ type, closedAt, state }) => type === 'compromise' && (closedAt === undefined || state === 'resurrected'),
@@ -48,11 +48,19 @@ export async function reinstateIdentity(
   const workload = change.workload ?? identity.workload
   const before = groupsOf(identity.owner, identity.workload)
   const afterwards = groupsOf(owner, workload)
+  const left = before.filter((group) => !afterwards.includes(group))
+  if (isOpen && left.length === 0) return { kind: 'open', identity }
+  // What no case fenced (an orphan whose case was called off) leaves its group only behind every case on it: one that is
+  // still fencing the members would miss it.
+  const doors = isOpen ? await Promise.all(left.map((group) => read(table, 'fence', groupFence(group)))) : []
+  const passing = await Promise.all(doors.flatMap((door) => Object.keys(door?.fences ?? {})).map((one) => caseOf(table, one)))
+  const behind = passing.filter((current) => current !== undefined && current.closedAt === undefined)
+  if (behind.length > 0) return { kind: 'running', cases: behind.flatMap((current) => current?.id ?? []) }
   const operations: (Write | Check)[] = [
     {
       update: identityItem(key),
       set: [
-        ['epoch', identity.epoch + 1],
+        ...(isOpen ? [] : [['epoch', identity.epoch + 1] as const satisfies readonly [string, Value]]),
         ['owner', owner],
         ...(workload === undefined ? [] : [['workload', workload] as const satisfies readonly [string, Value]]),
         ['by', actor(by)],
@@ -60,7 +68,13 @@ export async function reinstateIdentity(
       remove: ['orphan', 'duePk', 'dueAt', 'listPk', 'listAt'],
       if: [['v', '=', identity.v]],
     },
-    ...before.filter((group) => !afterwards.includes(group)).map((group): Write => ({ delete: membership(group, key) })),
+    ...left.map((group): Write => ({ delete: membership(group, key) })),
+    ...doors.map(
+      (door, index): Check => ({
+        check: groupFence(left[index] ?? ''),
+        if: [door === undefined ? ['pk', 'absent'] : ['v', '=', door.v]],
+      }),
+    ),
     ...afterwards.filter((group) => !before.includes(group)).map((group) => member(group, identity.id, by)),
     ...afterwards.map(open),
   ]

@@ -135,6 +135,13 @@ export function markDeletion(lease: Lease, by: Actor): Write[] {
   ]
 }
 
+/** What is still to be deleted stays in the table. */
+export const keepLease = (lease: Lease, ttl: number): Write => ({
+  update: leaseItem(lease.id),
+  set: [['ttl', ttl]],
+  if: [...asRead(lease), ['ttl', '<', ttl]],
+})
+
 /** It is deleted: nothing is shown of it any more. */
 export const markDeleted = (lease: Lease, ttl: number, by: Actor): Write => ({
   update: leaseItem(lease.id),
@@ -241,6 +248,37 @@ export async function resurrect(
   ])
   if (again.ok) return 'done'
   return again.failed[0] === true ? 'over' : 'busy'
+}
+
+/**
+ * What lived again and could only be watched may be cut by now: the amendment that watched it is open once more, counted
+ * once more. `false`: it is something else by now.
+ */
+export async function cutResurrected(table: Table, lease: Lease, caseId: string, dueAt: string, by: Actor): Promise<boolean> {
+  const done = await table.transact([
+    {
+      update: leaseItem(lease.id),
+      set: [['by', actor(by)]],
+      remove: ['duePk', 'dueAt', ['claims', caseId], ['outcomes', caseId]],
+      if: asRead(lease),
+    },
+    { update: caseItem(caseId), add: [[['amendments', 'expected'], 1]], set: [['by', actor(by)]], if: [['pk', 'exists']] },
+    {
+      update: amendment(caseId, lease.id),
+      set: [
+        ['state', 'open'],
+        ['step', 'revoke'],
+        ['attempts', 0],
+        ['resent', 0],
+        ['duePk', DUE.chunk],
+        ['dueAt', dueAt],
+        ['by', actor(by)],
+      ],
+      remove: ['ttl', 'said', 'tidyAt', 'soakEnds', 'watchAt', 'watchUntil', 'watches'],
+      if: [['state', '=', 'done']],
+    },
+  ])
+  return done.ok
 }
 
 /** A case that was open again is closed again when its amendments are done. */

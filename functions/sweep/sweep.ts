@@ -2,12 +2,13 @@ import type { WorkMessage } from '../contracts/message.ts'
 import type { Modes } from '../contracts/mode.ts'
 import type { Settings } from '../contracts/settings.ts'
 import { caseKey, key } from '../domain/keys.ts'
-import type { Actor, Case, Chunk, Lease, Lever } from '../domain/model.ts'
+import type { Actor, Case, Chunk, Issuer, Lease, Lever } from '../domain/model.ts'
+import { hasLapsed } from '../domain/lapse.ts'
 import { leastCautious, modeOfLease, modesFor } from '../domain/modes.ts'
 import { policyOf } from '../domain/policy.ts'
+import { after, instant, ttl } from '../domain/time.ts'
 import type { Guards } from '../domain/treatment.ts'
 import { isExempt, isGuarded } from '../domain/treatment.ts'
-import { after, instant, ttl } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import type { Clock, GenerationMark, Log, Randomness } from '../runtime/ports.ts'
 import { amend } from '../store/amendments.ts'
@@ -23,7 +24,7 @@ import type { Grace } from '../store/outage.ts'
 import { beat, giveBack, graceOf, markOverdue, putOffOrphan, putOffRegistration, recordGap } from '../store/outage.ts'
 import type { Item, Table } from '../store/table.ts'
 import { completeProgress } from '../store/units.ts'
-import { closeAgain } from '../store/watch.ts'
+import { closeAgain, cutResurrected } from '../store/watch.ts'
 import { chunkNameOf, progressNameOf, pushDue, pushParked } from '../store/work.ts'
 import { sweepAsks } from './asks.ts'
 import { countGeneration } from './generation.ts'
@@ -80,6 +81,9 @@ async function atOnce<One>(all: readonly One[], write: (one: One) => Promise<boo
   return done
 }
 
+/** What a stop put off is due within this time of its release, in seconds: after a release it is looked at early. */
+const PUT_OFF_SECONDS = 90
+
 /** At most so many doublings (about an hour): a backlog must not be fed by looking at it. */
 const MOST_DOUBLINGS = 5
 /** What its expiry ends; what is being given back is cut if that is not over by then, and so is what came back by itself. */
@@ -99,14 +103,14 @@ export function sweeper(ports: SweepPorts) {
   const now = () => instant(clock.now())
 
   /** Everything due in a partition of the index, oldest first; the index may lag, so each item is only a hint. */
-  async function* due(partition: string): AsyncGenerator<Item[]> {
+  async function* due(partition: string, upTo = now()): AsyncGenerator<Item[]> {
     let cursor: string | undefined
     let seen = 0
     do {
       const page = await table.index({
         index: 'due',
         partition,
-        upTo: now(),
+        upTo,
         limit: PAGE,
         ...(cursor === undefined ? {} : { cursor }),
       })
@@ -185,9 +189,16 @@ export function sweeper(ports: SweepPorts) {
           issuer: chunk.issuer,
         }
 
+  /** Calls of issuers: once a stop is released, nobody waits until what it put off is due. */
+  async function* dueCalls(partition: string): AsyncGenerator<Item[]> {
+    const released = (await controlOf(table))?.releasedAt
+    const early = released !== undefined && after(released, PUT_OFF_SECONDS) > now()
+    yield* due(partition, early ? after(now(), PUT_OFF_SECONDS) : now())
+  }
+
   async function sweepChunks(): Promise<number> {
     let sent = 0
-    for await (const items of due(DUE.chunk)) {
+    for await (const items of dueCalls(DUE.chunk)) {
       const chunks = items.map((item) => as('chunk', item))
       const messages = new Map<Case['lane'], WorkMessage[]>()
       for (const chunk of chunks) {
@@ -219,7 +230,7 @@ export function sweeper(ports: SweepPorts) {
 
   async function sweepLevers(): Promise<number> {
     let sent = 0
-    for await (const items of due(DUE.lever))
+    for await (const items of dueCalls(DUE.lever))
       for (const item of items) {
         const lever: Lever = as('lever', item)
         const seen = typeof item.dueAt === 'string' ? item.dueAt : ''
@@ -292,6 +303,7 @@ export function sweeper(ports: SweepPorts) {
       const overdue: Lease[] = []
       const exempt: Lease[] = []
       const waiting: Lease[] = []
+      const back: Lease[] = []
       for (const lease of all) {
         const { state } = lease
         const spared = isExempt(ports.settings, lease.identity)
@@ -300,6 +312,7 @@ export function sweeper(ports: SweepPorts) {
         // A restoration has the time that the lease itself would have.
         else if (spared || (state === 'restoring' && (lease.onExpiry === 'notify' || grace.expiry(lease) > at)))
           waiting.push(lease)
+        else if (state === 'resurrected' && !hasLapsed(lease, at)) back.push(lease)
         // What was recorded too late, and could only be watched then, ends at its expiry like any other.
         else if (EXPIRING.includes(state)) expired.push(lease)
       }
@@ -312,9 +325,22 @@ export function sweeper(ports: SweepPorts) {
       const [known, fresh] = [exempt.filter(isOverdue), exempt.filter((lease) => !isOverdue(lease))]
       swept.overdue += await atOnce(fresh, (lease) => markOverdue(table, lease, shows, after(at, DAY_SECONDS)))
       await atOnce([...known, ...waiting], (lease) => watchOn(table, lease, at))
+      await atOnce(back, (lease) => cutAgain(lease, issuer))
       found += await openTick('expiry', issuer.name, expired, tick)
     }
     return found
+  }
+
+  /** What lived again and was only watched is cut when another mode is in force; till then it is looked at each day. */
+  async function cutAgain(lease: Lease, issuer: Issuer): Promise<boolean> {
+    const current = lease.ended === undefined ? undefined : await caseOf(table, lease.ended.case)
+    const watched = current === undefined ? undefined : lease.outcomes[current.id]?.observed
+    if (current === undefined || watched?.mode === modeOfLease(current, lease, issuer)) return watchOn(table, lease, now())
+    const why = 'it lives again, and may be cut by now'
+    const by: Actor = { who: 'sweep', case: current.id, trigger: current.type, why, at: now() }
+    if (!(await cutResurrected(table, lease, current.id, after(now(), AGAIN_SECONDS), by))) return false
+    await dispatch.work(current.lane, [{ v: 1, kind: 'amend', case: current.id, lease: lease.id, issuer: lease.issuer }])
+    return true
   }
 
   async function sweepRegistrations(tick: string, grace: Grace): Promise<number> {
@@ -480,11 +506,13 @@ export function sweeper(ports: SweepPorts) {
       [
         'restorations',
         () =>
-          sweepRestorations({ table, dispatch }, { restorations: due(DUE.restoration), parts: due(DUE.part) }, ({ resent }) =>
-            after(now(), againSeconds({ resent })),
+          sweepRestorations(
+            { table, dispatch },
+            { restorations: due(DUE.restoration), parts: dueCalls(DUE.part) },
+            ({ resent }) => after(now(), againSeconds({ resent })),
           ),
       ],
-      ['asks', () => sweepAsks({ table, dispatch }, due(DUE.ask), (ask) => after(now(), againSeconds(ask)))],
+      ['asks', () => sweepAsks({ table, dispatch }, dueCalls(DUE.ask), (ask) => after(now(), againSeconds(ask)))],
       ...(grace === undefined
         ? []
         : ([

@@ -12,6 +12,8 @@ export interface Held {
   readonly owner: string
   readonly issuer: 'orders' | 'login'
   readonly lease: LeaseView
+  /** The lease that it was delegated from. */
+  readonly parent?: string
   /** Tries to log in now: `undefined` if it works, else what the server said. */
   login(): Promise<string | undefined>
   /** The session that was open from the beginning: `undefined` if it still answers, else how it ended. */
@@ -130,6 +132,7 @@ async function mintToken(installation: Installation, api: Api, wish: Wish): Prom
     owner: wish.owner,
     issuer: 'login',
     lease,
+    ...(wish.parent === undefined ? {} : { parent: wish.parent }),
     login: use,
     session: use,
     async close() {},
@@ -182,7 +185,14 @@ export async function declareIssuers(installation: Installation, api: Api): Prom
   })
 }
 
-/** The small world of the demonstration: four owners, what they answer for, and what that holds. */
+/** What goes when an owner leaves: what is held in its name, and what was delegated from that. */
+export function goesWith(owner: string, held: readonly Held[]): { readonly goes: Held[]; readonly stays: Held[] } {
+  const own = held.filter((one) => one.owner === owner)
+  const goes = held.filter((one) => own.includes(one) || own.some(({ lease }) => lease.id === one.parent))
+  return { goes, stays: held.filter((one) => !goes.includes(one)) }
+}
+
+/** The small world of the demonstration: five owners, what they answer for, and what that holds. */
 export async function populate(installation: Installation, api: Api): Promise<Held[]> {
   const bot: Omit<Wish, 'name' | 'purpose'> = {
     path: 'agent/invoice-bot',
@@ -197,7 +207,7 @@ export async function populate(installation: Installation, api: Api): Promise<He
     mintToken(installation, api, {
       name: 'ocr-helper',
       path: 'agent/ocr-helper',
-      owner: 'ana',
+      owner: 'eve',
       consumer: 'ocr-helper',
       purpose: 'read scans for invoice-bot',
       parent: first.lease.id,

@@ -5,9 +5,10 @@ import type { CaseView } from '../../functions/contracts/case.ts'
 import type { Api } from './client.ts'
 import { apiClient } from './client.ts'
 import type { Held } from './demo.ts'
-import { declareIssuers, offboarding, populate } from './demo.ts'
+import { declareIssuers, goesWith, offboarding, populate } from './demo.ts'
 import type { Installation } from './installation.ts'
 import { DOMAIN, startInstallation } from './installation.ts'
+import { foresee, giveBack, outcomesOf, tellRestorations } from './safety.ts'
 import type { Terminal } from './terminal.ts'
 
 export interface StoryOptions {
@@ -43,7 +44,7 @@ export async function runStory({ folder, once: onlyOnce, port, terminal: out }: 
     for (const one of held) {
       const refused = (await one.login()) ?? (await one.session())
       if (refused !== undefined) throw new Error(`${one.title} does not work to begin with: ${refused}`)
-      out.good(`${one.title.padEnd(40)} ${out.dim(`${one.identity.slice(DOMAIN.length + 1)}, owner ${one.owner}`)}  logs in`)
+      out.good(`${one.title.padEnd(41)} ${out.dim(`${one.identity.slice(DOMAIN.length + 1)}, owner ${one.owner}`)}  logs in`)
     }
 
     interrupted.signal.throwIfAborted()
@@ -69,7 +70,12 @@ export async function runStory({ folder, once: onlyOnce, port, terminal: out }: 
 /** The main job: one event of the HR system, and every real credential of its owner's identities is dead. */
 async function offboard(installation: Installation, api: Api, held: readonly Held[], out: Terminal): Promise<boolean> {
   const { tokens, hrSecret } = installation
-  out.title('2  The HR system reports: ana has left the company')
+  const { goes: dead, stays: living } = goesWith('ana', held)
+  out.title('2  Before anything happens: what would it do if ana left?')
+  const foreseen = await foresee(api, tokens.operator, 'ana', held, dead, out)
+  if (!foreseen) out.bad('the preview does not name exactly what is to be cut')
+
+  out.title('3  The HR system reports: ana has left the company')
   const sent = performance.now()
   const receipt = await api.sendSigned('hr', hrSecret, offboarding('ana'))
   out.line(
@@ -78,40 +84,48 @@ async function offboard(installation: Installation, api: Api, held: readonly Hel
   const closed = await follow(api, tokens.operator, receipt.case, sent, out)
 
   const trail = await wholeTrail(api, tokens.operator, receipt.case, closed)
-  out.title('3  Each lease of the case, with its evidence')
+  out.title('4  Each lease of the case, with its evidence')
   const of = (lease: string) => held.find((one) => one.lease.id === lease)
   for (const record of trail.filter(({ what }) => what.startsWith('outcome.'))) {
     const took = Date.parse(record.at) - Date.parse(closed.openedAt)
     out.line(
-      `  ${(of(record.lease ?? '')?.title ?? record.lease ?? '').padEnd(40)} ${out.bold(record.outcome ?? '')} after ${seconds(took)}`,
+      `  ${(of(record.lease ?? '')?.title ?? record.lease ?? '').padEnd(41)} ${out.bold(record.outcome ?? '')} after ${seconds(took)}`,
     )
     out.line(
       out.dim(`      the issuer said: ${record.evidence?.said ?? ''}; asked again: ${record.evidence?.verified ?? 'not asked'}`),
     )
   }
 
-  out.title('4  What an attacker or a forgetful script would see now')
-  const dead = held.filter((one) => one.owner === 'ana')
-  const living = held.filter((one) => one.owner !== 'ana')
-  let fine = closed.outcomes.revoked === dead.length
+  out.title('5  What an attacker or a forgetful script would see now')
+  let fine = foreseen && closed.outcomes.revoked === dead.length
   for (const one of dead) {
     const [login, session] = [await one.login(), await one.session()]
     const isDead = login !== undefined && session !== undefined
     fine &&= isDead
-    if (isDead) out.good(`${one.title.padEnd(40)} dead: ${login}; open session: ${session}`)
-    else out.bad(`${one.title.padEnd(40)} STILL ALIVE`)
+    if (isDead) out.good(`${one.title.padEnd(41)} dead: ${login}; open session: ${session}`)
+    else out.bad(`${one.title.padEnd(41)} STILL ALIVE`)
   }
-  out.title('5  Everybody else')
+  out.title('6  Everybody else')
   for (const one of living) {
     const [login, session] = [await one.login(), await one.session()]
     const works = login === undefined && session === undefined
     fine &&= works
-    if (works) out.good(`${one.title.padEnd(40)} still works, its open session too`)
-    else out.bad(`${one.title.padEnd(40)} WAS HIT: ${login ?? session}`)
+    if (works) out.good(`${one.title.padEnd(41)} still works, its open session too`)
+    else out.bad(`${one.title.padEnd(41)} WAS HIT: ${login ?? session}`)
   }
 
-  out.title('6  The audit trail of the case')
-  for (const record of trail) out.line(trailLine(record))
+  const exporter = dead.find(({ lease }) => lease.purpose === 'export invoices')
+  if (exporter === undefined) throw new Error('nobody holds a lease to export invoices')
+  out.title('7  One cut was wrong: accounting needs that export, whoever owned it')
+  const rest = dead.filter((one) => one !== exporter)
+  fine = (await giveBack(api, tokens.operator, exporter, rest, 'accounting needs the export', out)) && fine
+
+  out.title('8  The audit trail of the case')
+  const told = trail.filter(({ what }) => !/^(chunk|scope)\.|^lease\.ended$/.test(what))
+  for (const record of told) out.line(trailLine(record))
+  out.line(
+    out.dim(`  and ${trail.length - told.length} more, about how the work was divided: GET /v1/audit?case=${receipt.case}`),
+  )
   out.line()
   out.line(
     fine
@@ -140,17 +154,10 @@ async function follow(api: Api, token: string, id: string, sent: number, out: Te
   }
   for (;;) {
     const current = await api.case(token, id)
-    tell('fenced', current.fencedAt, current, `: ${current.identities} identities take no new lease`)
+    const fenced = current.identities === 1 ? '1 identity takes' : `${current.identities} identities take`
+    tell('fenced', current.fencedAt, current, `: ${fenced} no new lease`)
     tell('contained', current.containedAt, current, `: ${current.levers.done} of ${current.levers.expected} levers pulled`)
-    tell(
-      'closed',
-      current.closedAt,
-      current,
-      `: ${Object.entries(current.outcomes)
-        .filter(([, count]) => count > 0)
-        .map(([word, count]) => `${count} ${word}`)
-        .join(', ')}`,
-    )
+    tell('closed', current.closedAt, current, `: ${outcomesOf(current)}`)
     if (current.closedAt !== undefined) return current
     if (performance.now() - sent > PATIENCE)
       throw new Error(`the case is still ${current.state} after ${PATIENCE / 1000} s: ${JSON.stringify(current)}`)
@@ -176,7 +183,7 @@ async function wholeTrail(api: Api, token: string, id: string, closed: CaseView)
   }
 }
 
-/** Your turn: three commands to copy, and what they do to the credentials. */
+/** Your turn: commands to copy, and what they do to the credentials. */
 async function stayUp(
   installation: Installation,
   api: Api,
@@ -185,6 +192,11 @@ async function stayUp(
   signal: AbortSignal,
 ): Promise<void> {
   const { runtime, tokenFiles, tokens } = installation
+  const post = (file: string, path: string, body: unknown) =>
+    [
+      `curl -sS ${runtime.apiUrl}${path} -H "authorization: Bearer $(cat ${file})" -H 'content-type: application/json' \\`,
+      `  -d '${JSON.stringify(body)}'`,
+    ].join('\n')
   const send = (file: string, type: string, scope: unknown, reason: string) =>
     [
       `curl -sS ${runtime.apiUrl}/v1/events -H "authorization: Bearer $(cat ${file})" -H 'content-type: application/cloudevents+json' \\`,
@@ -193,10 +205,15 @@ async function stayUp(
   out.title('Your turn')
   out.line(`The API is at ${runtime.apiUrl}. Copy one of these into another terminal and watch what dies here:`)
   out.line()
+  const crm = { kind: 'identity', id: `${DOMAIN}/workload/crm` }
+  out.line('# what would it do if the CRM were compromised? Nothing happens')
+  out.line(post(tokenFiles.security, '/v1/plans', { type: 'compromise', scope: crm }))
+  out.line()
   out.line('# a compromise: the CRM’s token was seen in a public log')
-  out.line(
-    send(tokenFiles.security, 'compromise', { kind: 'identity', id: `${DOMAIN}/workload/crm` }, 'token seen in a public log'),
-  )
+  out.line(send(tokenFiles.security, 'compromise', crm, 'token seen in a public log'))
+  out.line()
+  out.line('# it was a false alarm: somebody who may approve gives back what can be given back')
+  out.line(post(tokenFiles.approver, '/v1/identities/restore', { id: crm.id, reason: 'a test token', undoesCompromise: true }))
   out.line()
   out.line('# a deployment is gone')
   out.line(send(tokenFiles.deploy, 'decommission', { kind: 'deployment', id: 'ledger-v41' }, 'replaced by v42'))
@@ -213,17 +230,14 @@ async function stayUp(
   const check = async (id: string) => {
     const current = await api.case(tokens.operator, id)
     const took = Date.parse(current.closedAt ?? current.openedAt) - Date.parse(current.openedAt)
-    const outcomes = Object.entries(current.outcomes)
-      .filter(([, count]) => count > 0)
-      .map(([word, count]) => `${count} ${word}`)
-    out.title(`${current.type}: case ${id} closed after ${seconds(took)}: ${outcomes.join(', ') || 'it matched nothing'}`)
+    out.title(`${current.type}: case ${id} closed after ${seconds(took)}: ${outcomesOf(current) || 'it matched nothing'}`)
     let others = 0
     for (const one of held) {
       const lease = await api.lease(tokens.operator, one.lease.id)
       const refused = await one.login()
       if (refused === undefined) others += 1
       else if (lease.outcomes[id] !== undefined)
-        out.bad(`${one.title.padEnd(40)} dead: ${refused}; open session: ${(await one.session()) ?? 'STILL OPEN'}`)
+        out.bad(`${one.title.padEnd(41)} dead: ${refused}; open session: ${(await one.session()) ?? 'STILL OPEN'}`)
     }
     out.good(`${others} other credentials still work`)
   }
@@ -231,6 +245,9 @@ async function stayUp(
     const subject = (event.detail as { subject?: unknown } | undefined)?.subject
     if (typeof subject !== 'string') return
     check(subject).catch((error: unknown) => out.bad(`could not look: ${String(error)}`))
+  })
+  tellRestorations(api, tokens.operator, held, out, signal).catch((error: unknown) => {
+    if (!signal.aborted) out.bad(`could not look for restorations: ${String(error)}`)
   })
   if (!signal.aborted) await once(signal, 'abort')
 }

@@ -674,6 +674,16 @@ describe('the kill switch', () => {
     expectNoGap(pipeline)
   })
 
+  it('once it is released, the next sweep takes up what it had put off', async () => {
+    const { pipeline, issuer, api } = await estate(1, undefined)
+    await api('PUT', '/v1/control/kill-switch', ONE, { engaged: true, reason: 'stop' })
+    await pipeline.trigger('compromise', { kind: 'identity', id: person(0) })
+    await pipeline.settle()
+    await api('PUT', '/v1/control/kill-switch', ONE, { engaged: false, reason: 'go' })
+    await pipeline.pass(1)
+    expect(issuer.alive()).toEqual([])
+  })
+
   it('a restored table calls no issuer either, until somebody who may approve releases it', async () => {
     const { pipeline, issuer, api } = await estate(1, undefined)
     await markRestored(pipeline.table, 'an older generation', { who: 'sweep', at: instant(pipeline.now) })

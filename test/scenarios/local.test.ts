@@ -1,12 +1,17 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { globSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { ControlView } from '../../functions/contracts/control.ts'
+import type { PlanView } from '../../functions/contracts/plan.ts'
+import type { ReportReceipt } from '../../functions/contracts/report.ts'
+import type { RestorationView } from '../../functions/contracts/restoration.ts'
 import { signWebhook } from '../../functions/runtime/webhook-signature.ts'
 import type { Api } from '../../lib/local/client.ts'
 import { apiClient, Refused } from '../../lib/local/client.ts'
 import type { Held } from '../../lib/local/demo.ts'
-import { declareIssuers, offboarding, populate } from '../../lib/local/demo.ts'
+import { declareIssuers, goesWith, offboarding, populate } from '../../lib/local/demo.ts'
 import type { Installation } from '../../lib/local/installation.ts'
 import { DOMAIN, startInstallation } from '../../lib/local/installation.ts'
 
@@ -44,6 +49,17 @@ const closed = async (id: string) => {
   }
 }
 
+const restored = async (id: string) => {
+  const until = Date.now() + 40_000
+  for (;;) {
+    const path = `/v1/restorations/${id}`
+    const view = (await api.call('GET', path, { token: installation.tokens.operator })) as RestorationView
+    if (view.state === 'done') return view
+    if (Date.now() > until) throw new Error(`the restoration is still ${view.state}: ${JSON.stringify(view)}`)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}
+
 const alive = async () => {
   const works: string[] = []
   for (const one of held)
@@ -75,13 +91,30 @@ describe('on one machine, with real credentials', () => {
     expect(await alive()).toHaveLength(9)
   })
 
+  it('story 0: what a leaving would do is known before, and asking does nothing', async () => {
+    const { goes } = goesWith('ana', held)
+    const ask = (token: string) =>
+      api.call('POST', '/v1/plans', { token, body: { type: 'offboarding', scope: { kind: 'owner', id: 'ana' }, source: 'hr' } })
+    const plan = (await ask(installation.tokens.operator)) as PlanView
+    expect(plan).toMatchObject({ complete: true, leases: { total: 4, cut: 4 }, held: { held: false } })
+    expect(plan.cut.sample.map(({ lease }) => lease).sort()).toEqual(goes.map(({ lease }) => lease.id).sort())
+    expect(plan.descendants).toMatchObject({ count: 1, sample: [{ owner: 'eve', identity: `${DOMAIN}/agent/ocr-helper` }] })
+    expect(plan.byIssuer).toMatchObject([
+      { issuer: 'login', forGood: 2, undo: { possible: false } },
+      { issuer: 'orders', forGood: 0, undo: { possible: true, until: expect.any(String) } },
+    ])
+    expect(await alive()).toHaveLength(9)
+    expect(await api.call('GET', '/v1/cases', { token: installation.tokens.operator })).toEqual({ entries: [] })
+    expect(await refused(ask(installation.tokens.broker))).toMatchObject({ status: 403, code: 'forbidden' })
+  })
+
   it('story 1: an offboarded owner’s credentials die at both issuers, sessions included, and nobody else’s', async () => {
     const receipt = await api.sendSigned('hr', installation.hrSecret, offboarding('ana'))
     const current = await closed(receipt.case)
     expect(current).toMatchObject({
       type: 'offboarding',
       lane: 'p1',
-      identities: 2,
+      identities: 1,
       outcomes: { revoked: 4, parked: 0, unsupported: 0 },
     })
     expect(await alive()).toEqual([
@@ -91,7 +124,7 @@ describe('on one machine, with real credentials', () => {
       'PostgreSQL role crm',
       'OAuth token of crm',
     ])
-    for (const one of held.filter(({ owner }) => owner === 'ana')) {
+    for (const one of goesWith('ana', held).goes) {
       expect(await one.login(), one.title).toBeDefined()
       expect(await one.session(), one.title).toBeDefined()
       const lease = await api.lease(installation.tokens.operator, one.lease.id)
@@ -100,6 +133,26 @@ describe('on one machine, with real credentials', () => {
         outcomes: { [receipt.case]: { outcome: 'revoked', evidence: { verified: expect.any(String) } } },
       })
     }
+  })
+
+  it('one cut of it is undone: the old password works again, and nothing else of the case', async () => {
+    const { goes } = goesWith('ana', held)
+    const [wrong] = goes.filter(({ lease }) => lease.purpose === 'export invoices')
+    const path = `/v1/leases/${wrong?.lease.id}/restore`
+    const body = { reason: 'accounting needs it' }
+    expect(await refused(api.call('POST', path, { token: installation.tokens.broker, body }))).toMatchObject({ status: 403 })
+    const opened = (await api.call('POST', path, { token: installation.tokens.operator, body })) as RestorationView
+    expect(await restored(opened.id)).toMatchObject({ counts: { restored: 1, refused: 0 } })
+    expect(await wrong?.login()).toBeUndefined()
+    for (const one of goes.filter((each) => each !== wrong)) expect(await one.login(), one.title).toBeDefined()
+    expect(await refused(api.call('POST', path, { token: installation.tokens.operator, body }))).toMatchObject({
+      status: 409,
+      code: 'restore-refused',
+    })
+    // A token server gives nothing back: refused at once, and why is said.
+    const [token] = goes.filter(({ issuer }) => issuer === 'login')
+    const gone = api.call('POST', `/v1/leases/${token?.lease.id}/restore`, { token: installation.tokens.operator, body })
+    expect(await refused(gone)).toMatchObject({ status: 409, code: 'restore-refused' })
   })
 
   it('story 2: what is registered for a fenced owner afterwards is refused with the case', async () => {
@@ -125,11 +178,21 @@ describe('on one machine, with real credentials', () => {
     expect(await alive()).not.toContain('PostgreSQL role build')
   })
 
-  it('story 4: a compromise contains and cuts one workload', async () => {
+  it('story 4: a compromise fences while the kill switch is engaged, and contains and cuts when it is released', async () => {
+    const turn = (token: string, engaged: boolean) =>
+      api.call('PUT', '/v1/control/kill-switch', { token, body: { engaged, reason: 'test' } }) as Promise<ControlView>
+    expect(await refused(turn(installation.tokens.security, true))).toMatchObject({ status: 403, code: 'forbidden' })
+    await turn(installation.tokens.operator, true)
     const receipt = await api.send(
       installation.tokens.security,
       trigger('compromise', { kind: 'identity', id: `${DOMAIN}/workload/crm` }),
     )
+    await expect
+      .poll(() => api.call('GET', '/v1/control', { token: installation.tokens.operator }), { timeout: 20_000 })
+      .toMatchObject({ killSwitch: { reason: 'test' }, waits: { chunks: 2, levers: 1 } })
+    expect((await api.case(installation.tokens.operator, receipt.case)).fencedAt).toBeDefined()
+    expect(await alive()).toEqual(expect.arrayContaining(['PostgreSQL role crm', 'OAuth token of crm']))
+    expect(await turn(installation.tokens.approver, false)).not.toHaveProperty('killSwitch')
     const current = await closed(receipt.case)
     expect(current).toMatchObject({ lane: 'p0', levers: { expected: 1, done: 1 }, outcomes: { revoked: 2 } })
     expect(current.containedAt).toBeDefined()
@@ -142,15 +205,64 @@ describe('on one machine, with real credentials', () => {
     expect(await alive()).toEqual([])
   })
 
+  it('a role that nobody registered is pasted with its password: found, cut, and given back', async () => {
+    const { postgres, tokens } = installation
+    const [user, password] = ['stray-app', 'Qk7-nobody-registered-2xW']
+    const as = async (who: { user: string; password: string }, ...statements: string[]) => {
+      const client = new pg.Client({ host: postgres.host, port: postgres.port, database: postgres.database, ...who })
+      try {
+        await client.connect()
+        for (const statement of statements) await client.query(statement)
+        return 'works'
+      } catch (error) {
+        return error instanceof Error ? error.message : String(error)
+      } finally {
+        await client.end().catch(() => undefined)
+      }
+    }
+    expect(await as(postgres.admin, `CREATE ROLE "${user}" LOGIN PASSWORD '${password}'`)).toBe('works')
+    expect(await as({ user, password })).toBe('works')
+    const receipt = (await api.call('POST', '/v1/reports', {
+      token: tokens.security,
+      headers: { 'idempotency-key': 'pasted-1' },
+      body: {
+        reason: 'found in a repository',
+        credentials: [{ text: `postgres://${user}:${password}@${postgres.host}:${postgres.port}/${postgres.database}` }],
+      },
+    })) as ReportReceipt
+    const id = receipt.credentials[0]?.case ?? ''
+    expect(receipt.credentials).toMatchObject([{ status: 'opened', readAs: [{ issuer: 'orders' }] }])
+    expect(await closed(id)).toMatchObject({ asked: [{ issuer: 'orders', state: 'found' }] })
+    await expect.poll(() => as({ user, password }), { timeout: 20_000 }).toContain('is not permitted to log in')
+    await expect
+      .poll(async () => (await api.case(tokens.operator, id)).amendments, { timeout: 20_000 })
+      .toMatchObject({ expected: 1, done: 1, outcomes: { revoked: 1 } })
+
+    const restore = (token: string, more: Record<string, unknown>) =>
+      api.call('POST', `/v1/cases/${id}/restore`, { token, body: { reason: 'it was a test', ...more } })
+    expect(await refused(restore(tokens.approver, {}))).toMatchObject({ status: 409, code: 'restore-refused', cases: [id] })
+    expect(await refused(restore(tokens.operator, { undoesCompromise: true }))).toMatchObject({ status: 403 })
+    const opened = (await restore(tokens.approver, { undoesCompromise: true })) as RestorationView
+    expect(await restored(opened.id)).toMatchObject({ counts: { restored: 1, refused: 0 } })
+    expect(await as({ user, password })).toBe('works')
+    const files = globSync('{logs,state}/**/*', { cwd: folder })
+      .map((name) => join(folder, name))
+      .filter((name) => statSync(name).isFile())
+    expect(files).not.toEqual([])
+    for (const file of files) expect(readFileSync(file, 'latin1'), file).not.toContain(password)
+  })
+
   it('the audit trail tells all of it, and no secret', async () => {
     const until = Date.now() + 20_000
     let records: Awaited<ReturnType<Api['audit']>> = []
     while (Date.now() < until) {
       records = await api.audit(installation.tokens.operator, { day: new Date().toISOString().slice(0, 10) })
-      if (records.filter(({ what }) => what === 'case.closed').length >= 4) break
+      if (records.filter(({ what }) => what === 'case.closed').length >= 5) break
       await new Promise((resolve) => setTimeout(resolve, 200))
     }
-    expect(records.filter(({ what }) => what === 'outcome.revoked')).toHaveLength(9)
+    expect(records.filter(({ what }) => what === 'outcome.revoked')).toHaveLength(10)
+    expect(records.filter(({ what }) => what === 'lease.restored')).toHaveLength(2)
+    expect(records.filter(({ what }) => what.startsWith('control.kill-switch'))).toHaveLength(2)
     const versions = new Map<string, number[]>()
     for (const { item } of records) versions.set(item.key, [...(versions.get(item.key) ?? []), item.version])
     for (const [key, seen] of versions) expect(new Set(seen).size, key).toBeGreaterThan(0)

@@ -17,12 +17,14 @@ import { IssuerError, IssuerRefused, IssuerUnavailable } from '../contract.ts'
 import type { Lever, Settings, Target } from './definition.ts'
 import { definition } from './definition.ts'
 import type { SessionSubject } from './runners.ts'
-import { endSessions, nothingToTidy, notToRestore, sessionsAlive } from './runners.ts'
+import { endSessions, nothingToTidy, notToRestore, sessionsAlive, sessionsOf } from './runners.ts'
 import type { Session } from './session.ts'
 import { openSession } from './session.ts'
 import * as sql from './statements.ts'
 
 type Batch = readonly Subject<Target, never>[]
+type FoundRows = readonly sql.FoundRow[]
+type NamedRows = readonly sql.NamedSessionsRow[]
 
 /** Seconds between looks for sessions that should be gone: 5 s in all at most. The server waits, in `pg_sleep`. */
 const PAUSES = [0.05, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 1.8]
@@ -35,14 +37,20 @@ export const provider: ProviderModule<Target, never, Lever, Settings> = {
   definition,
   async connect(issuer, tools) {
     const server = new Server(issuer, tools)
-    await server.use(async () => undefined)
+    await server.begin()
     return new PostgresqlProvider(server, issuer.settings)
   },
 }
 
+interface Looked<Row> {
+  readonly session: Session
+  readonly rows: readonly Row[]
+}
+
 /**
- * One server. Each piece of work has a connection to itself and first asks who answers; one idle connection is kept
- * for the next. A connection that went stale in the meantime (a frozen worker) fails at that question and is replaced.
+ * One server. Each piece of work has a connection to itself and begins with a look, which asks who answers as well; one
+ * idle connection is kept for the next. A connection that went stale in the meantime (a frozen worker) fails at that
+ * question and is replaced.
  */
 class Server {
   readonly #settings: Settings
@@ -55,12 +63,20 @@ class Server {
     this.#tools = tools
   }
 
-  async use<Result>(work: (session: Session) => Promise<Result>): Promise<Result> {
-    const session = (await this.#takeIdle()) ?? (await this.open(this.#settings.database))
+  /** The first connection, so that it shows at once whether the server can be used. */
+  async begin(): Promise<void> {
+    this.#keep(await this.open(this.#settings.database))
+  }
+
+  /** A look, and what is to be done about its rows. */
+  async use<Row extends object, Result>(
+    look: sql.Look,
+    work: (session: Session, rows: readonly Row[]) => Promise<Result>,
+  ): Promise<Result> {
+    const { session, rows } = (await this.#lookIdle<Row>(look)) ?? (await this.#lookAnew<Row>(look))
     try {
-      const result = await work(session)
-      if (this.#idle === undefined && !this.#closed) this.#idle = session
-      else session.destroy()
+      const result = await work(session, rows)
+      this.#keep(session)
       return result
     } catch (error) {
       session.destroy()
@@ -68,11 +84,17 @@ class Server {
     }
   }
 
+  #keep(session: Session): void {
+    if (this.#idle === undefined && !this.#closed) this.#idle = session
+    else session.destroy()
+  }
+
   /** A connection to one database, to the right server, with the rights that a cut needs. */
   async open(database: string): Promise<Session> {
     const session = await openSession(this.#settings, database, await this.#tools.adminSecret())
     try {
-      await this.#check(session)
+      const [row] = await session.query<sql.PreflightRow>(sql.PREFLIGHT)
+      await this.#check(session, row)
       return session
     } catch (error) {
       session.destroy()
@@ -86,13 +108,15 @@ class Server {
     this.#idle = undefined
   }
 
-  async #takeIdle(): Promise<Session | undefined> {
+  /** On the connection that is kept: who answers there was seen when it was opened, and is seen again with the look. */
+  async #lookIdle<Row extends object>({ statement, values }: sql.Look): Promise<Looked<Row> | undefined> {
     const session = this.#idle
     this.#idle = undefined
     if (session === undefined) return undefined
     try {
-      await this.#check(session)
-      return session
+      const [row] = await session.query<sql.LookedRow<Row>>(sql.withPreflight(statement), values)
+      await this.#check(session, row?.server ?? undefined)
+      return { session, rows: row?.found ?? [] }
     } catch (error) {
       session.destroy()
       if (error instanceof IssuerUnavailable) return undefined
@@ -100,8 +124,18 @@ class Server {
     }
   }
 
-  async #check(session: Session): Promise<void> {
-    const [row] = await session.query<sql.PreflightRow>(sql.PREFLIGHT)
+  /** On a new connection nothing is told or asked before it is known who answers. */
+  async #lookAnew<Row extends object>({ statement, values }: sql.Look): Promise<Looked<Row>> {
+    const session = await this.open(this.#settings.database)
+    try {
+      return { session, rows: await session.query<Row>(statement, values) }
+    } catch (error) {
+      session.destroy()
+      throw error
+    }
+  }
+
+  async #check(session: Session, row: sql.PreflightRow | undefined): Promise<void> {
     if (row?.system !== this.#settings.system) {
       const other = row?.system ?? 'none'
       throw new IssuerRefused(`another PostgreSQL server answers here: system identifier ${other}, not ${this.#settings.system}`)
@@ -132,21 +166,18 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
     return await apart<Answer>(
       batch,
       (roles) => this.#shutRoles(roles),
-      (sessions) => this.#server.use((session) => endSessions(session, sessions, this.#pauses())),
+      (sessions) =>
+        this.#server.use(sessionsOf(sessions, null), (session, rows: NamedRows) =>
+          endSessions(session, sessions, rows, this.#pauses()),
+        ),
     )
   }
 
   async #shutRoles(batch: Batch): Promise<Answer[]> {
-    return await this.#server.use(async (session) => {
-      const found = await find(session, batch)
-      // NOLOGIN is committed before the sessions are ended: whoever is cut off cannot come back.
-      const shut = await perform(session, sql.SHUT, CUT_LOCK, {
-        oids: found.flatMap((row) => (row.oid === null || row.refusal !== null ? [] : [row.oid])),
-        mark: sql.REVOKED,
-        patience: this.#patience,
-      })
+    return await this.#server.use(rolesOf(batch), async (session, found: FoundRows) => {
+      const oids = found.flatMap((row) => (row.oid === null || row.refusal !== null ? [] : [row.oid]))
       const orphaned = batch.flatMap(({ target }, index) => (found[index]?.oid === null ? (target.oid ?? []) : []))
-      const ends = await this.#endSessions(session, [...Object.keys(shut).filter((oid) => isShut(shut[oid])), ...orphaned])
+      const { shut, ends } = await this.#shut(session, sql.REVOKED, oids, orphaned)
       return batch.map(({ target }, index) => cutAnswer(target, rowAt(found, index), shut, ends))
     })
   }
@@ -155,11 +186,11 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
     return await apart<Liveness>(
       batch,
       (roles) =>
-        this.#server.use(async (session) => {
-          const found = await find(session, roles)
-          return roles.map(({ target }, index) => liveness(target, rowAt(found, index)))
-        }),
-      (sessions) => this.#server.use((session) => sessionsAlive(session, sessions, warrant)),
+        this.#server.use(rolesOf(roles), async (_, found: FoundRows) =>
+          roles.map(({ target }, index) => liveness(target, rowAt(found, index))),
+        ),
+      (sessions) =>
+        this.#server.use(sessionsOf(sessions, warrant.fencedAt), async (_, rows: NamedRows) => sessionsAlive(sessions, rows)),
     )
   }
 
@@ -172,8 +203,7 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
   }
 
   async #openRoles(batch: Batch): Promise<Restored[]> {
-    return await this.#server.use(async (session) => {
-      const found = await find(session, batch)
+    return await this.#server.use(rolesOf(batch), async (session, found: FoundRows) => {
       const oids = found.flatMap((row) => (row.oid === null || row.refusal !== null ? [] : [row.oid]))
       const opened = await perform(session, sql.OPEN, CUT_LOCK, { oids, mark: sql.REVOKED, other: sql.CONTAINED })
       return found.map((row): Restored => {
@@ -196,13 +226,13 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
   }
 
   async contain(lever: Lever): Promise<LeverAnswer> {
-    return await this.#server.use(async (session) => {
+    return await this.#server.use(membersOf(lever), async (session, first: readonly sql.MemberRow[]) => {
       let shutNow = 0
       let unmarked = 0
       let ended = 0
       // A second look for whoever joined the group in between; the fence lets no new lease come, so it settles.
       for (let round = 1; ; round += 1) {
-        const members = await session.query<sql.MemberRow>(sql.FIND_MEMBERS, [lever.memberOf])
+        const members = round === 1 ? first : await session.query<sql.MemberRow>(sql.FIND_MEMBERS, [lever.memberOf])
         if (members.length === 0)
           return { status: 'unsupported', said: 'there is no group role of that name: nothing was contained' }
         const cuttable = members.filter(({ refusal }) => refusal === null)
@@ -221,8 +251,7 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
         if (round === 4)
           return { status: 'retry', said: `${count(open.length, 'member')} of the group still open`, afterSeconds: 1 }
         const oids = cuttable.map(({ oid }) => oid)
-        const shut = await perform(session, sql.SHUT, CUT_LOCK, { oids, mark: sql.CONTAINED, patience: this.#patience })
-        const ends = await this.#endSessions(session, oids)
+        const { shut, ends } = await this.#shut(session, sql.CONTAINED, oids)
         unmarked += Object.values(shut).filter((answer) => answer === 'done unmarked').length
         shutNow += Object.values(shut).filter((answer) => answer.startsWith('done')).length
         ended += [...ends.values()].reduce((sum, { ended: sessions }) => sum + sessions, 0)
@@ -231,8 +260,7 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
   }
 
   async release(lever: Lever): Promise<LeverAnswer> {
-    return await this.#server.use(async (session) => {
-      const members = await session.query<sql.MemberRow>(sql.FIND_MEMBERS, [lever.memberOf])
+    return await this.#server.use(membersOf(lever), async (session, members: readonly sql.MemberRow[]) => {
       if (members.length === 0)
         return { status: 'unsupported', said: 'there is no group role of that name: nothing was released' }
       const oids = members.filter(({ contained }) => contained).map(({ oid }) => oid)
@@ -249,7 +277,8 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
   }
 
   async locate({ role = '' }: Clue['query']): Promise<Located<Target, Lever>> {
-    const [row] = await this.#server.use((session) => session.query<sql.FoundRow>(sql.FIND_ROLES, [[role], [null]]))
+    const look = { statement: sql.FIND_ROLES, values: [[role], [null]] }
+    const row = await this.#server.use(look, async (_, [found]: FoundRows) => found)
     if (row?.oid == null) return { status: 'unknown', said: 'the server has no such role' }
     const state = `${row.login ? 'can log in' : 'cannot log in'}, ${count(row.sessions, 'session')} open`
     const refusal = row.refusal === null ? '' : `; ${REFUSALS[row.refusal]}`
@@ -265,8 +294,7 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
   }
 
   async #deleteRoles(batch: Batch): Promise<Answer[]> {
-    return await this.#server.use(async (session) => {
-      const found = await find(session, batch)
+    return await this.#server.use(rolesOf(batch), async (session, found: FoundRows) => {
       const answers = new Map<string, Answer>()
       const deletable = new Set<string>()
       for (const row of found) {
@@ -298,21 +326,42 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
     return PAUSES.map((pause) => Math.min(pause, this.#settings.statementTimeoutMilliseconds / 2000))
   }
 
-  /** Ends sessions and looks again, until two looks in a row find none or the time is over: a login may have been under way. */
-  async #endSessions(session: Session, oids: readonly string[]): Promise<Map<string, End>> {
-    const pids = new Map<string, Set<number>>(oids.map((oid) => [oid, new Set()]))
-    if (oids.length === 0) return new Map()
-    let rows: sql.SessionsRow[] = []
-    let quiet = 0
-    for (const pause of this.#pauses()) {
-      rows = await session.query<sql.SessionsRow>(sql.END_SESSIONS, [oids])
-      for (const row of rows) for (const pid of row.pids) pids.get(row.oid)?.add(pid)
-      quiet = rows.length === 0 ? quiet + 1 : 0
-      if (quiet === 2) break
-      await session.query('SELECT pg_sleep($1)', [pause])
+  /**
+   * Sets NOLOGIN, commits, then ends sessions and looks again, until two looks in a row find none or the time is over: a
+   * login may have been under way. Nearly always that is one message: a server that is far away answers once.
+   *
+   * @param gone oids of roles that are not there, whose sessions go on
+   */
+  async #shut(
+    session: Session,
+    mark: string,
+    oids: readonly string[],
+    gone: readonly string[] = [],
+  ): Promise<{ readonly shut: sql.DoAnswer; readonly ends: ReadonlyMap<string, End> }> {
+    const cut = [...new Set([...oids, ...gone])]
+    if (cut.length === 0) return { shut: {}, ends: new Map() }
+    const [pause = 0, ...pauses] = this.#pauses()
+    const work = { oids, mark, patience: this.#patience }
+    const performed = oids.length === 0 ? [] : sql.performing(sql.SHUT, work, CUT_LOCK)
+    const looks = [sql.endingSessions(cut), ...sql.endingSessionsAfter(pause, cut)]
+    const results = await session.run([...performed, ...looks])
+    const shut = oids.length === 0 ? {} : answerIn(results.slice(0, performed.length))
+
+    const ended = new Map<string, Set<number>>(cut.map((oid) => [oid, new Set()]))
+    const note = (found: object[] | undefined) => {
+      const rows = sessionRows(found)
+      for (const { oid, pids } of rows) for (const pid of pids) ended.get(oid)?.add(pid)
+      return rows
+    }
+    const first = note(results.at(-looks.length))
+    let rows = note(results.at(-1))
+    for (let quiet = rows.length > 0 ? 0 : first.length > 0 ? 1 : 2; quiet < 2; quiet = rows.length > 0 ? 0 : quiet + 1) {
+      const next = pauses.shift()
+      if (next === undefined) break
+      rows = note((await session.run(sql.endingSessionsAfter(next, cut))).at(-1))
     }
     const left = new Set(rows.map(({ oid }) => oid))
-    return new Map(oids.map((oid) => [oid, { ended: pids.get(oid)?.size ?? 0, left: left.has(oid) }]))
+    return { shut, ends: new Map(cut.map((oid) => [oid, { ended: ended.get(oid)?.size ?? 0, left: left.has(oid) }])) }
   }
 
   /** Roles that own something which nobody would inherit. */
@@ -414,10 +463,12 @@ async function apart<Result>(
   })
 }
 
-async function find(session: Session, batch: Batch): Promise<sql.FoundRow[]> {
-  const values = [batch.map(({ target }) => target.role), batch.map(({ target }) => target.oid ?? null)]
-  return await session.query<sql.FoundRow>(sql.FIND_ROLES, values)
-}
+const rolesOf = (batch: Batch): sql.Look => ({
+  statement: sql.FIND_ROLES,
+  values: [batch.map(({ target }) => target.role), batch.map(({ target }) => target.oid ?? null)],
+})
+
+const membersOf = ({ memberOf }: Lever): sql.Look => ({ statement: sql.FIND_MEMBERS, values: [memberOf] })
 
 function rowAt(found: readonly sql.FoundRow[], index: number): sql.FoundRow {
   const row = found[index]
@@ -425,23 +476,26 @@ function rowAt(found: readonly sql.FoundRow[], index: number): sql.FoundRow {
   return row
 }
 
+const AnswerRow = z.object({ answer: z.string() })
 const DoAnswer = z.record(z.string(), z.string())
+const SessionsRows = z.array(z.object({ oid: z.string(), pids: z.array(z.int()) }))
 
 /** Runs one of the DO statements in a transaction of its own. */
-async function perform(
-  session: Session,
-  statement: string,
-  lockTimeout: string,
-  work: { readonly oids: readonly string[]; readonly [name: string]: readonly string[] | string | null },
-): Promise<sql.DoAnswer> {
+async function perform(session: Session, statement: string, lockTimeout: string, work: sql.Work): Promise<sql.DoAnswer> {
   if (work.oids.length === 0) return {}
-  await session.query('BEGIN')
-  await session.query(sql.HAND_OVER, [JSON.stringify(work), lockTimeout])
-  await session.query(statement)
-  const [row] = await session.query<{ answer: string }>(sql.TAKE_BACK)
-  await session.query('COMMIT')
-  return DoAnswer.parse(JSON.parse(row?.answer ?? '{}'))
+  return answerIn(await session.run(sql.performing(statement, work, lockTimeout)))
 }
+
+/** What a DO answered, among the results of the statements around it. */
+function answerIn(results: readonly (readonly object[])[]): sql.DoAnswer {
+  for (const rows of results) {
+    const row = z.safeParse(AnswerRow, rows[0])
+    if (row.success) return DoAnswer.parse(JSON.parse(row.data.answer))
+  }
+  throw new IssuerUnavailable('PostgreSQL: no answer of what was done')
+}
+
+const sessionRows = (rows: readonly object[] | undefined) => SessionsRows.parse(rows)
 
 interface End {
   readonly ended: number

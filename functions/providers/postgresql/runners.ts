@@ -1,4 +1,4 @@
-import type { Answer, Liveness, Restored, Subject, Warrant } from '../contract.ts'
+import type { Answer, Liveness, Restored, Subject } from '../contract.ts'
 import { IssuerUnavailable } from '../contract.ts'
 import type { SessionTarget } from './definition.ts'
 import type { Session } from './session.ts'
@@ -12,8 +12,29 @@ import * as sql from './statements.ts'
 export type SessionSubject = Subject<SessionTarget, never>
 type Batch = readonly SessionSubject[]
 
-export async function endSessions(session: Session, batch: Batch, pauses: readonly number[]): Promise<Answer[]> {
-  const found = await look(session, batch, null)
+/** @param until only sessions that began before, RFC 3339; null: all that are open now */
+export function sessionsOf(batch: Batch, until: string | null): sql.Look {
+  const of = batch.map(({ target }) => target)
+  return {
+    statement: sql.FIND_SESSIONS,
+    values: [
+      of.map(({ role }) => role),
+      of.map(({ oid }) => oid ?? null),
+      of.map((target) => target.session.applicationName),
+      of.map((target) => target.session.pid ?? null),
+      of.map((target) => target.session.startedAt ?? null),
+      until,
+    ],
+  }
+}
+
+/** @param found what the look for them found */
+export async function endSessions(
+  session: Session,
+  batch: Batch,
+  found: readonly sql.NamedSessionsRow[],
+  pauses: readonly number[],
+): Promise<Answer[]> {
   const wanted = found.flatMap((row) => (cuttable(row) ? row.sessions : []))
   const left = await end(session, wanted, pauses)
   return batch.map(({ target }, index): Answer => {
@@ -28,8 +49,8 @@ export async function endSessions(session: Session, batch: Batch, pauses: readon
   })
 }
 
-export async function sessionsAlive(session: Session, batch: Batch, warrant: Warrant): Promise<Liveness[]> {
-  const found = await look(session, batch, warrant.fencedAt)
+/** @param found what the look for them found */
+export function sessionsAlive(batch: Batch, found: readonly sql.NamedSessionsRow[]): Liveness[] {
   return batch.map(({ target }, index): Liveness => {
     const row = rowAt(found, index)
     if (!row.sees) return { status: 'unknown', said: BLIND }
@@ -61,19 +82,6 @@ function rowAt(found: readonly sql.NamedSessionsRow[], index: number): sql.Named
   const row = found[index]
   if (row === undefined) throw new IssuerUnavailable('PostgreSQL: fewer rows than sessions asked for')
   return row
-}
-
-/** @param until only sessions that began before, RFC 3339; null: all that are open now */
-async function look(session: Session, batch: Batch, until: string | null): Promise<sql.NamedSessionsRow[]> {
-  const of = batch.map(({ target }) => target)
-  return await session.query<sql.NamedSessionsRow>(sql.FIND_SESSIONS, [
-    of.map(({ role }) => role),
-    of.map(({ oid }) => oid ?? null),
-    of.map((target) => target.session.applicationName),
-    of.map((target) => target.session.pid ?? null),
-    of.map((target) => target.session.startedAt ?? null),
-    until,
-  ])
 }
 
 /** Ends just these, whatever else bears their names meanwhile, and waits until they are gone. Those that stay, by process id. */

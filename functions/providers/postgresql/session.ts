@@ -4,9 +4,12 @@ import * as z from 'zod/mini'
 import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
 import type { Settings } from './definition.ts'
 
-/** What the provider needs of a connection: one statement, its rows. Errors are `IssuerError`s. */
+/** What the provider needs of a connection. Errors are `IssuerError`s. */
 export interface Session {
+  /** One statement, its rows. */
   query<Row extends object>(statement: string, values?: readonly unknown[]): Promise<Row[]>
+  /** Several statements in one message, the rows of each. What follows one that fails is not done. */
+  run(statements: readonly string[]): Promise<object[][]>
   /** Ends the connection at once, without waiting for the server. */
   destroy(): void
 }
@@ -63,6 +66,14 @@ export async function openSession(settings: Settings, database: string, secret: 
       try {
         const { rows } = await client.query<Row>(statement, values === undefined ? [] : [...values])
         return rows
+      } catch (error) {
+        throw issuerError(error)
+      }
+    },
+    async run(statements) {
+      try {
+        const results: pg.QueryResult<object> | pg.QueryResult<object>[] = await client.query<object>(statements.join(';\n'))
+        return (Array.isArray(results) ? results : [results]).map(({ rows }) => rows)
       } catch (error) {
         throw issuerError(error)
       }

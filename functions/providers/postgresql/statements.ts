@@ -1,6 +1,11 @@
 /**
- * The statements, each for a whole batch. Values travel as parameters; names are quoted by the server's
- * `format('%I')`. `DO` takes no parameters, so its work is handed over in a setting of the transaction, as JSON.
+ * The statements, each for a whole batch. Values travel as parameters, or as hexadecimal digits where several statements
+ * go in one message, which takes none; names are quoted by the server's `format('%I')`. `DO` takes no parameters, so its
+ * work is handed over in a setting of the transaction, as JSON.
+ *
+ * A server may have ten thousand roles, and nearly all of them may be marked: what is looked up is looked up by an index,
+ * and a subquery that stands where a truth is asked for is written as a scalar one, which PostgreSQL never answers by
+ * hashing all there is. `test/conformance/postgresql-many.test.ts` counts the rows that are read.
  *
  * In a `DO` each role has a block of its own: what one role raises is noted as its SQLSTATE, and harms no other.
  * Roles are altered by name, since PostgreSQL knows no other way, and checked by oid afterwards in the same block:
@@ -14,12 +19,27 @@
 export const CONTAINED = 'rescind_contained'
 export const REVOKED = 'rescind_revoked'
 
+/** A statement that only reads, with its parameters. */
+export interface Look {
+  readonly statement: string
+  readonly values: readonly unknown[]
+}
+
+/**
+ * PostgreSQL gathers all roles that a role has, one by one, to tell whether it has one, and forgets them with each change
+ * of any role: an admin that created ten thousand has as many. A membership of its own is asked for first.
+ */
+const has = (role: string, member: string, direct: string, privilege: string) => `
+         CASE WHEN coalesce((SELECT bool_or(${direct}) FROM pg_auth_members m WHERE m.roleid = ${role} AND m.member = ${member}.oid), false)
+              THEN true ELSE pg_has_role(${member}.oid, ${role}, '${privilege}') END`
+const inherits = (member: string) => `coalesce((to_jsonb(m)->>'inherit_option')::boolean, ${member}.rolinherit)`
+
 /** Who answers, and as whom we stand there. */
 export const PREFLIGHT = `
   SELECT (SELECT system_identifier::text FROM pg_control_system()) AS system,
          pg_is_in_recovery() AS standby,
          me.rolsuper OR me.rolcreaterole AS alters,
-         me.rolsuper OR pg_has_role(me.oid, 'pg_signal_backend', 'USAGE') AS signals,
+         me.rolsuper OR ${has(`'pg_signal_backend'::regrole::oid`, 'me', inherits('me'), 'USAGE')} AS signals,
          (SELECT count(*)::int FROM pg_roles WHERE rolname IN ('${CONTAINED}', '${REVOKED}')) AS markers
     FROM pg_roles me WHERE me.rolname = current_user`
 export interface PreflightRow {
@@ -28,6 +48,15 @@ export interface PreflightRow {
   readonly alters: boolean
   readonly signals: boolean
   readonly markers: number
+}
+
+/** A look together with who answers it, in one question: a row of `server` and the look's rows, in its order. */
+export const withPreflight = (look: string) => `
+  WITH server AS (${PREFLIGHT}), found AS (${look})
+  SELECT (SELECT to_jsonb(server) FROM server) AS server, coalesce((SELECT jsonb_agg(to_jsonb(found)) FROM found), '[]') AS found`
+export interface LookedRow<Row> {
+  readonly server: PreflightRow | null
+  readonly found: readonly Row[]
 }
 
 /** Two sessions may come here at once: whoever is second finds the roles there. */
@@ -51,11 +80,11 @@ const REFUSAL = `
        WHEN r.rolsuper THEN 'superuser'
        WHEN r.rolreplication THEN 'replication'
        WHEN NOT me.rolsuper AND current_setting('server_version_num')::int >= 160000
-            AND NOT pg_has_role(me.oid, r.oid, 'MEMBER WITH ADMIN OPTION') THEN 'unmanageable'
+            AND NOT ${has('r.oid', 'me', 'm.admin_option', 'MEMBER WITH ADMIN OPTION')} THEN 'unmanageable'
   END`
 
 const marked = (marker: string, member: string) =>
-  `EXISTS (SELECT FROM pg_auth_members m WHERE m.roleid = to_regrole('${marker}') AND m.member = ${member})`
+  `coalesce((SELECT true FROM pg_auth_members m WHERE m.roleid = to_regrole('${marker}') AND m.member = ${member} LIMIT 1), false)`
 
 const STATE = `
   r.oid::text AS oid, coalesce(r.rolcanlogin, false) AS login, ${REFUSAL} AS refusal,
@@ -68,6 +97,16 @@ const ACTIVITY = `
     SELECT usesysid, count(*)::int AS sessions FROM pg_stat_activity
      WHERE usesysid IS NOT NULL AND pid <> pg_backend_pid() GROUP BY usesysid)`
 
+/** Names are compared as text, since a cast to `name` cuts them short; but only names stand in the index. */
+const isNamed = (role: string, name: string) => `${role}.rolname = ${name}::text::name AND ${role}.rolname::text = ${name}`
+
+/** The role that a row of `s` means: by its oid, or else by its name. */
+const MEANT = `
+    LEFT JOIN pg_roles r ON r.oid = coalesce(s.oid, (SELECT n.oid FROM pg_roles n WHERE ${isNamed('n', 's.name')}))`
+
+/** No role has the oid any more. */
+const isGone = (oid: string) => `(SELECT true FROM pg_roles g WHERE g.oid = ${oid}) IS NULL`
+
 /** A role as the server has it; `oid` is null where there is none. */
 export interface RoleRow {
   readonly oid: string | null
@@ -78,16 +117,15 @@ export interface RoleRow {
   readonly revoked: boolean
 }
 
-/** $1 names, $2 oids or nulls; a row for each, in order. Names are compared as text: a cast to `name` would cut them short. */
+/** $1 names, $2 oids or nulls; a row for each, in order. */
 export const FIND_ROLES = `
   WITH ${ACTIVITY}
   SELECT ${STATE},
-         (s.oid IS NOT NULL AND EXISTS (SELECT FROM pg_roles n WHERE n.rolname::text = s.name AND n.oid <> s.oid)) AS namesake,
+         coalesce((SELECT n.oid <> s.oid FROM pg_roles n WHERE ${isNamed('n', 's.name')}), false) AS namesake,
          (SELECT coalesce(sum(a.sessions), 0)::int FROM activity a
-           WHERE r.oid IS NULL AND CASE WHEN s.oid IS NULL THEN a.usesysid NOT IN (SELECT oid FROM pg_roles) ELSE a.usesysid = s.oid END) AS orphans
+           WHERE r.oid IS NULL AND CASE WHEN s.oid IS NULL THEN ${isGone('a.usesysid')} ELSE a.usesysid = s.oid END) AS orphans
     FROM unnest($1::text[], $2::oid[]) WITH ORDINALITY s(name, oid, n)
-   CROSS JOIN (SELECT * FROM pg_roles WHERE rolname = current_user) me
-    LEFT JOIN pg_roles r ON CASE WHEN s.oid IS NULL THEN r.rolname::text = s.name ELSE r.oid = s.oid END
+   CROSS JOIN (SELECT * FROM pg_roles WHERE rolname = current_user) me${MEANT}
    ORDER BY s.n`
 export interface FoundRow extends RoleRow {
   /** Another role bears the name now. */
@@ -105,18 +143,39 @@ export const FIND_MEMBERS = `
   SELECT ${STATE}, r.oid = g.oid AS "isGroup"
     FROM pg_roles g
    CROSS JOIN (SELECT * FROM pg_roles WHERE rolname = current_user) me
-    JOIN pg_roles r ON r.oid = g.oid OR EXISTS (
-           SELECT FROM pg_auth_members m WHERE m.roleid = g.oid AND m.member = r.oid
-              AND (coalesce((to_jsonb(m)->>'inherit_option')::boolean, true) OR coalesce((to_jsonb(m)->>'set_option')::boolean, true)))
-   WHERE g.rolname::text = $1
+   CROSS JOIN LATERAL (
+           SELECT g.oid
+            UNION
+           SELECT m.member FROM pg_auth_members m WHERE m.roleid = g.oid
+              AND (coalesce((to_jsonb(m)->>'inherit_option')::boolean, true) OR coalesce((to_jsonb(m)->>'set_option')::boolean, true))) one
+    JOIN pg_roles r ON r.oid = one.oid
+   WHERE ${isNamed('g', '$1')}
    ORDER BY r.oid`
 export interface MemberRow extends RoleRow {
   readonly oid: string
   readonly isGroup: boolean
 }
 
-export const HAND_OVER = `SELECT set_config('rescind.work', $1, true), set_config('lock_timeout', $2, true)`
-export const TAKE_BACK = `SELECT current_setting('rescind.answer') AS answer`
+/** A text as a constant, whatever stands in it. */
+const text = (value: string) => `convert_from(decode('${Buffer.from(value).toString('hex')}', 'hex'), 'UTF8')`
+
+/** What a DO takes: the roles, and what it is to know about them. */
+export interface Work {
+  readonly oids: readonly string[]
+  readonly [name: string]: readonly string[] | string | null
+}
+
+/** One of the DO statements, in a transaction of its own that is committed; the row of `AnswerRow` is its answer. */
+export const performing = (statement: string, work: Work, lockTimeout: string): readonly string[] => [
+  'BEGIN',
+  `SELECT set_config('rescind.work', ${text(JSON.stringify(work))}, true), set_config('lock_timeout', ${text(lockTimeout)}, true)`,
+  statement,
+  `SELECT current_setting('rescind.answer') AS answer`,
+  'COMMIT',
+]
+export interface AnswerRow {
+  readonly answer: string
+}
 
 /** How a DO answers: oid to `done`, `idle` (nothing to do), `gone`, a word of its own, or an SQLSTATE. */
 export type DoAnswer = Readonly<Record<string, string>>
@@ -202,12 +261,21 @@ export const OPEN = each(
           IF (SELECT rolname FROM pg_roles WHERE oid = subject) IS DISTINCT FROM role.rolname THEN ${RENAMED}; END IF;`,
 )
 
-/** Ends the sessions of the oids $1, one row for each oid that still has some. Once more until there are no rows. */
-export const END_SESSIONS = `
+/**
+ * Ends the sessions of these roles, one row for each role that still has some. Once more until there are no rows. Only of
+ * roles that are gone or cannot log in, as it is committed: whoever is cut off cannot come back.
+ */
+export const endingSessions = (oids: readonly string[]) => `
   SELECT a.usesysid::text AS oid, array_agg(a.pid) AS pids, count(*) FILTER (WHERE pg_terminate_backend(a.pid))::int AS signalled
     FROM pg_stat_activity a
-   WHERE a.usesysid = ANY($1::oid[]) AND a.pid <> pg_backend_pid()
+   WHERE a.usesysid = ANY((SELECT ${text(`{${oids.join(',')}}`)}::oid[])::oid[]) AND a.pid <> pg_backend_pid()
+     AND (SELECT r.rolcanlogin FROM pg_roles r WHERE r.oid = a.usesysid) IS NOT TRUE
    GROUP BY a.usesysid`
+/** The same after a pause of so many seconds, whatever the transaction knew of sessions before. */
+export const endingSessionsAfter = (seconds: number, oids: readonly string[]): readonly string[] => [
+  `SELECT pg_sleep(${seconds}), pg_stat_clear_snapshot()`,
+  endingSessions(oids),
+]
 export interface SessionsRow {
   readonly oid: string
   readonly pids: readonly number[]
@@ -228,18 +296,17 @@ export const FIND_SESSIONS = `
   WITH activity AS MATERIALIZED (
     SELECT pid, usesysid, application_name, backend_start FROM pg_stat_activity
      WHERE usesysid IS NOT NULL AND pid <> pg_backend_pid())
-  SELECT me.rolsuper OR pg_has_role(me.oid, 'pg_read_all_stats', 'USAGE') AS sees,
+  SELECT me.rolsuper OR ${has(`'pg_read_all_stats'::regrole::oid`, 'me', inherits('me'), 'USAGE')} AS sees,
          nullif(${REFUSAL}, 'unmanageable') AS refusal,
          coalesce((SELECT jsonb_agg(jsonb_build_object('pid', a.pid, 'startedAt', a.backend_start)) FROM activity a
-           WHERE CASE WHEN coalesce(s.oid, r.oid) IS NULL THEN a.usesysid NOT IN (SELECT oid FROM pg_roles)
+           WHERE CASE WHEN coalesce(s.oid, r.oid) IS NULL THEN ${isGone('a.usesysid')}
                       ELSE a.usesysid = coalesce(s.oid, r.oid) END
              AND CASE WHEN s.pid IS NULL
                       THEN a.application_name = s.application AND a.backend_start <= coalesce($6::timestamptz, clock_timestamp())
                       ELSE a.pid = s.pid AND date_trunc('milliseconds', a.backend_start) = date_trunc('milliseconds', s.started)
                  END), '[]') AS sessions
     FROM unnest($1::text[], $2::oid[], $3::text[], $4::int[], $5::timestamptz[]) WITH ORDINALITY s(name, oid, application, pid, started, n)
-   CROSS JOIN (SELECT * FROM pg_roles WHERE rolname = current_user) me
-    LEFT JOIN pg_roles r ON CASE WHEN s.oid IS NULL THEN r.rolname::text = s.name ELSE r.oid = s.oid END
+   CROSS JOIN (SELECT * FROM pg_roles WHERE rolname = current_user) me${MEANT}
    ORDER BY s.n`
 export interface NamedSessionsRow {
   /** The admin may see when others' sessions began; without it nothing here tells one session from another. */
@@ -317,4 +384,4 @@ export const DROP_ROLES = each(
 )
 
 /** $1 the heir's name: its oid, if it exists. */
-export const FIND_HEIR = `SELECT oid::text AS oid FROM pg_roles WHERE rolname::text = $1`
+export const FIND_HEIR = `SELECT h.oid::text AS oid FROM pg_roles h WHERE ${isNamed('h', '$1')}`

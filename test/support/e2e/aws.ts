@@ -16,6 +16,14 @@ export interface Credentials {
   readonly sessionToken?: string
 }
 
+export interface Session extends Credentials {
+  /** The second that its token was issued in (`aws:TokenIssueTime`). */
+  readonly issuedAt: string
+}
+
+/** AWS's default, said all the same: the time of issue is reckoned from it. */
+const SESSION_SECONDS = 3600
+
 export interface AwsUser {
   readonly userName: string
   readonly userId: string
@@ -82,9 +90,13 @@ export function awsAccount(stack: MiniStack) {
     },
 
     /** A session of a role, by the account's root: also of a function's role, to see what that function may do. */
-    async session(roleArn: string, sessionName: string): Promise<Credentials> {
-      const { Credentials: session } = await sts.send(new AssumeRoleCommand({ RoleArn: roleArn, RoleSessionName: sessionName }))
+    async session(roleArn: string, sessionName: string): Promise<Session> {
+      const { Credentials: session } = await sts.send(
+        new AssumeRoleCommand({ RoleArn: roleArn, RoleSessionName: sessionName, DurationSeconds: SESSION_SECONDS }),
+      )
+      const issued = Math.floor((session?.Expiration?.getTime() ?? 0) / 1000) - SESSION_SECONDS
       return {
+        issuedAt: `${new Date(issued * 1000).toISOString().slice(0, 19)}Z`,
         accessKeyId: session?.AccessKeyId ?? '',
         secretAccessKey: session?.SecretAccessKey ?? '',
         sessionToken: session?.SessionToken ?? '',

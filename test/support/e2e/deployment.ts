@@ -27,7 +27,12 @@ const ROOT = resolve(import.meta.dirname, '../../..')
 
 export const DOMAIN = 'spiffe://rescind.e2e'
 const AUDIENCE = 'rescind'
-export const PEOPLE = { broker: `${DOMAIN}/broker`, operator: `${DOMAIN}/operator/olga` } as const
+export const PEOPLE = {
+  broker: `${DOMAIN}/broker`,
+  operator: `${DOMAIN}/operator/olga`,
+  approver: `${DOMAIN}/operator/paul`,
+  responder: `${DOMAIN}/source/security`,
+} as const
 /** The role whose sessions alone may say on the bus that something is compromised. */
 export const RESPONDERS = 'incident-response'
 export const SECURITY = 'org.example.security'
@@ -42,6 +47,9 @@ export interface Deployment {
   /** Base address of the HTTP API. */
   readonly apiUrl: string
   readonly intakeBus: string
+  readonly tableName: string
+  /** Name of the archive's bucket. */
+  readonly archive: string
   readonly tokens: Readonly<Record<keyof typeof PEOPLE, string>>
   /** The HMAC key of the HR system. */
   readonly hrSecret: string
@@ -164,9 +172,13 @@ export async function deploy(
     // The emulator has no host names of its own: it serves each API below a path.
     apiUrl: `${stack.endpoint}/_aws/execute-api/${output('ApiUrl').match(/^https?:\/\/(\w+)\./)?.[1]}/$default`,
     intakeBus: output('IntakeBusName'),
+    tableName: output('TableName'),
+    archive: output('ArchiveName'),
     tokens: {
       broker: await trust.mintToken({ sub: PEOPLE.broker, aud: AUDIENCE }),
       operator: await trust.mintToken({ sub: PEOPLE.operator, aud: AUDIENCE }),
+      approver: await trust.mintToken({ sub: PEOPLE.approver, aud: AUDIENCE }),
+      responder: await trust.mintToken({ sub: PEOPLE.responder, aud: AUDIENCE }),
     },
     hrSecret,
     oauth,
@@ -220,6 +232,8 @@ function configOf({ account, region }: MiniStack, jwks: string): RescindConfig {
         },
         { right: 'holder', caller: `arn:aws:iam::${account}:role/*`, issuers: ['account'] },
         { right: 'operator', caller: PEOPLE.operator, approve: false },
+        { right: 'operator', caller: PEOPLE.approver, approve: true },
+        { right: 'source', caller: PEOPLE.responder, source: 'security' },
       ],
       sources: [
         { name: 'hr', triggers: ['offboarding'], namespaces: [], secrets: [`${NAME}/sources/hr`] },

@@ -84,4 +84,3 @@ export const outcomes = ({ outcomes: counts }: CaseView) =>
     .filter(([, count]) => count > 0)
     .map(([word, count]) => `${count} ${word}`)
     .join(', ') || 'none'
-

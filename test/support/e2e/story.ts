@@ -1,5 +1,4 @@
 import { randomBytes, randomUUID } from 'node:crypto'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { EventBridgeClient, PutEventsCommand } from '@aws-sdk/client-eventbridge'
 import {
   DeleteRolePolicyCommand,
@@ -25,6 +24,9 @@ import type { AwsRole, Credentials } from './aws.ts'
 import { allow, codeOf } from './aws.ts'
 import type { Deployment } from './deployment.ts'
 import { DOMAIN, deploy, RESPONDERS, SECURITY } from './deployment.ts'
+import { safety } from './safety.ts'
+import type { Held, Leased, Scene } from './scene.ts'
+import { closed, inSeconds, outcomes, told, trigger, until } from './scene.ts'
 
 export interface Finding {
   readonly what: string
@@ -157,6 +159,8 @@ async function act(scene: Scene): Promise<void> {
   }
   await announced(scene, [offboarding, compromised])
 
+  await safety(scene, api, dora, actors.jobs)
+
   say('Least privilege')
   await leastPrivilege(scene, api)
 }
@@ -171,8 +175,16 @@ async function principals({ aws, account, region }: Deployment) {
     allow('s3:ListAllMyBuckets'),
     allow('execute-api:Invoke', `arn:aws:execute-api:${region}:${account}:*/*/POST/aws/v1/leases`),
   ])
+  const jobs = await aws.role('jobs', [
+    allow('s3:ListAllMyBuckets'),
+    allow('execute-api:Invoke', [
+      `arn:aws:execute-api:${region}:${account}:*/*/POST/aws/v1/leases`,
+      `arn:aws:execute-api:${region}:${account}:*/*/POST/aws/v1/leases/*/release`,
+    ]),
+  ])
   return {
     ledger,
+    jobs,
     responder: await aws.session(responder.arn, 'shift-1'),
     stranger: await aws.session(stranger.arn, 'shift-1'),
     administrator: await aws.session(administrator.arn, 'shift-1'),

@@ -220,13 +220,37 @@ describe('readBody', () => {
       expect(errors).toEqual(
         expect.arrayContaining([
           { path: '/name', message: 'must be at least 3 characters' },
-          { path: '/inner/n', message: 'must be of type number' },
+          { path: '/inner/n', message: 'must be a number' },
           { path: '/inner', message: 'has fields that are not known here' },
           { path: '', message: 'has fields that are not known here: extra' },
         ]),
       )
       expect(JSON.stringify(errors)).not.toContain('hunter2')
     }
+  })
+
+  it('says what is missing, and what a field must be', () => {
+    const Scope = z.discriminatedUnion('kind', [
+      z.strictObject({ kind: z.literal('owner') }),
+      z.strictObject({ kind: z.literal('task') }),
+    ])
+    const schema = z.strictObject({ reason: z.string(), scope: Scope, on: z.boolean(), settings: z.record(z.string(), z.string()) })
+    const places = (body: unknown) => {
+      try {
+        readBody({ headers: { 'content-type': 'application/json' }, body: Buffer.from(JSON.stringify(body)) }, schema)
+      } catch (error) {
+        return error instanceof ProblemError ? error.errors?.map(({ path, message }) => `${path} ${message}`) : error
+      }
+      return undefined
+    }
+    expect(places({})).toEqual(['/reason is missing', '/scope is missing', '/on is missing', '/settings is missing'])
+    expect(places({ reason: null, scope: { kind: 'x' }, on: 'yes', settings: [] })).toEqual([
+      '/reason must be a text',
+      '/scope/kind must be one of owner, task',
+      '/on must be true or false',
+      '/settings must be an object',
+    ])
+    expect(places({ reason: '', scope: {}, on: true, settings: {} })).toEqual(['/scope/kind is missing'])
   })
 
   it('names no more than twenty places', () => {
