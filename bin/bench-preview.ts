@@ -10,7 +10,7 @@ Measures how long the preview of a trigger takes on an identity with many leases
   --whole          reads whole leases, to see what asking for less is worth
   --help
 
-A million leases take about ten minutes, most of it to fill the store, which is the embedded one: linux-x64 only.
+A million leases take about half an hour, most of it to fill the store, which is the embedded one: linux-x64 only.
 `
 
 const { values } = parseArgs({

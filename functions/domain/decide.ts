@@ -75,9 +75,10 @@ export function decide(lease: Decidable, asker: Asker, credential: Holders | und
   const claimedBy = lease.claims[asker.case]
   const known = lease.outcomes[asker.case]
   if (claimedBy !== undefined && claimedBy !== asker.unit) {
-    // A parked lease is tried again by an amendment; everything else has its unit.
-    if (!(asker.amends && known?.outcome === 'parked')) return skip('counted by another unit of this case')
-  } else if (known !== undefined && !(asker.amends && known.outcome === 'parked')) {
+    // A parked lease is tried again by an amendment, and what was only watched ends with its credential; everything else has its unit.
+    const again = known?.outcome === 'parked' || (known?.outcome === 'observed' && credential?.cutting === true)
+    if (!(asker.amends && again)) return skip('counted by another unit of this case')
+  } else if (known !== undefined && !(asker.amends && (known.outcome === 'parked' || isCutBy(lease, asker)))) {
     return { do: 'count', outcome: known }
   }
   if (claimedBy === undefined && endedBefore(lease, asker)) return skip('ended before')
@@ -123,6 +124,9 @@ function endOfGrant(lease: Decidable, asker: Asker, credential: Holders | undefi
     return lease.ambiguous === true ? { do: 'release', livesUntil: lease.expiresAt } : { do: 'release' }
   return { do: 'claim', givesBack: true }
 }
+
+/** The case is at it: what it said of it before is not its last word. */
+const isCutBy = ({ state, holder }: Decidable, asker: Asker): boolean => state === 'cutting' && holder?.case === asker.case
 
 function ended(lease: Decidable): Decision {
   const end = lease.ended

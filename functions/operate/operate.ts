@@ -75,7 +75,8 @@ export function operations(ports: OperatePorts) {
       }
       const changed = await change(current, { ...declaration, id }, by)
       if (changed === undefined) continue
-      await changeNames(changed, declaration, by)
+      // An orphan that is accepted under one name would still end under the others, and with them under this one.
+      if (current.orphan !== undefined && changed.orphan === undefined) await changeNames(changed, declaration, by)
       return viewOfIdentity(changed)
     }
     throw new ProblemError('throttled', 'the identity changes too fast', { retryAfterSeconds: 1 })
@@ -88,7 +89,7 @@ export function operations(ports: OperatePorts) {
     return changed?.identity
   }
 
-  /** What all names of one workload have in common is changed under all of them; a repeated call ends what was begun. */
+  /** What all names of one workload have in common is changed under all of them. */
   async function changeNames(named: Identity, declaration: IdentityDeclaration, by: Actor): Promise<void> {
     const { owner, workload, ownerLeaves, protected: guarded } = declaration
     for (const id of named.aliases ?? [])

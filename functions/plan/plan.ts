@@ -166,8 +166,23 @@ export function planner(ports: PlanPorts) {
 
   /** A planner before us may have listed it: its scans may not all have been started. */
   async function listOnce(current: Case, unit: Unit, by: Actor): Promise<void> {
-    if (unit.state === 'opened') await list(current, unit, by)
-    else if (unit.state === 'listed') await scanAll(current, unit, unit.shards, by)
+    if (unit.state === 'opened') {
+      if (await isReached(current, unit, by)) await list(current, unit, by)
+    } else if (unit.state === 'listed') await scanAll(current, unit, unit.shards, by)
+  }
+
+  /**
+   * A planner before us may have been killed between opening a unit and fencing its identity, which has left the group
+   * since: then nobody came across it again, and nothing of it may be listed before it is looked at once more.
+   */
+  async function isReached(current: Case, unit: Unit, by: Actor): Promise<boolean> {
+    const { scope } = current
+    if (unit.identity === undefined || (scope.kind !== 'owner' && scope.kind !== 'workload')) return true
+    const known = await identityOf(table, identityKey(unit.identity))
+    if (known?.fences[current.id] !== undefined) return true
+    const group = { kind: scope.kind, id: scope.id }
+    await reach(current, policyOf(current.type, scope.kind), identityKey(unit.identity), group, at(by))
+    return (await openUnit(table, current, unit.scope as ScopeRef, known, by)).state === 'opened'
   }
 
   async function planScope(current: Case, scope: ScopeRef, by: Actor): Promise<void> {

@@ -64,12 +64,13 @@ export function reacher(ports: ReachPorts) {
     const unit = await openUnit(table, current, `identity#${member}`, known, by)
     if (unit.state === 'listed') return known
     if (unit.state !== 'opened' || unit.epoch === undefined) return undefined
-    if (await setAside(current, policy, unit, known, group, by)) return undefined
-    if (current.mode === 'observe') {
-      if (group === undefined || known[group.kind] === group.id) return known
+    // It left before it was fenced: the end of what it left is not its own.
+    if (group !== undefined && known[group.kind] !== group.id && known.fences[current.id] === undefined) {
       await setUnitAside(table, current, unit, 'moved', by)
       return undefined
     }
+    if (await setAside(current, policy, unit, known, group, by)) return undefined
+    if (current.mode === 'observe') return known
     // Known before anything of it is cut, so that nothing of it is deleted without a word.
     if (current.type === 'compromise' && current.deletion === undefined && isGuarded(ports.settings, known))
       await waitWithDeletion(table, current.id, at(by))

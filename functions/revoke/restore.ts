@@ -347,11 +347,15 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
   async function together(visit: Visit, fingerprint: string, named: readonly Lease[]): Promise<void> {
     const { restoration } = visit
     const asked: Lease[] = []
+    const against: [Lease, string][] = []
     for (const lease of named) {
       const verdict = judge(lease, restoration, [], { state: 'live' }, now())
-      if (verdict.may === 'no') refuse(visit, [lease], verdict.said)
+      if (verdict.may === 'no') against.push([lease, verdict.said])
       else if (verdict.may !== 'skip') asked.push(lease)
     }
+    // Who was taken with them for the credential's sake is let go first: nobody comes back for what is refused.
+    if (asked.length === 0 && against.length > 0 && !(await letGo(visit, fingerprint))) return
+    for (const [lease, said] of against) refuse(visit, [lease], said)
     if (asked.length === 0) return
     const credential = await credentialOf(table, fingerprint)
     if (credential === undefined) return refuse(visit, asked, 'the credential is not known any more')
@@ -419,6 +423,18 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
       ),
     ])
     if (!given.ok) wait(visit, 'a case took it while it was given back')
+  }
+
+  /** Leaves cut what was taken with a lease that is not given back after all; `false`: that has to wait. */
+  async function letGo(visit: Visit, fingerprint: string): Promise<boolean> {
+    const { id } = visit.restoration
+    const all = (await holdersOf(fingerprint)) ?? []
+    const mine = all.filter((lease) => lease.state === 'restoring' && lease.restoration === id)
+    if (mine.length === 0) return true
+    if ((await credentialOf(table, fingerprint))?.restoring !== id) await taken(visit, all, mine, [])
+    else if (mine.some(({ revived }) => revived === true)) wait(visit, 'a case has to take what may live again')
+    else await giveUp(visit, fingerprint, mine, [], '')
+    return visit.waiting === undefined
   }
 
   async function giveUp(

@@ -3,7 +3,7 @@ import type { Outcome } from '../contracts/outcome.ts'
 import { noOutcomes } from '../contracts/outcome.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
 import { lapsesAt } from '../domain/lapse.ts'
-import type { Actor, Case, Chunk, Issuer, Lease } from '../domain/model.ts'
+import type { Actor, Case, Chunk, Credential, Issuer, Lease } from '../domain/model.ts'
 import { parked, prove, settle } from '../domain/settle.ts'
 import { after, instant, later, secondsUntil, ttl } from '../domain/time.ts'
 import type { Answer, Liveness, Provider, ProviderModule, Warrant } from '../providers/contract.ts'
@@ -11,7 +11,7 @@ import { IssuerError } from '../providers/contract.ts'
 import { caseOf } from '../store/cases.ts'
 import { issuerOf } from '../store/issuers.ts'
 import { unitName } from '../store/keys.ts'
-import { answered, credentialsOf, finish, leasesOf, noteCut } from '../store/leases.ts'
+import { answered, credentialsOf, finish, holdersOf, leasesOf, noteCut } from '../store/leases.ts'
 import { observationsOf } from '../store/observed.ts'
 import type { Write } from '../store/table.ts'
 import { noteSoak } from '../store/watch.ts'
@@ -258,7 +258,6 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
             (batch) => provider.revoke(batch, warrant),
             unclear,
           )
-    await noteOthers(subjects, answers, before)
     // Noted before the other holders are settled, so that none of them takes our own cut for somebody else's.
     await noteCuts(
       subjects.flatMap(({ lease }, index) => (answers[index]?.status === 'revoked' ? [lease] : [])),
@@ -269,6 +268,13 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       table,
       uncut.filter(({ lease }) => lease.sharing === 'shared').map(({ lease }) => lease.fingerprint),
     )
+    const gone = subjects.filter(({ lease }, index) => answers[index]?.status === 'absent' && before.get(lease.id) === false)
+    for (const id of await cutByOthers(
+      gone.map(({ lease }) => lease),
+      subjects.map(({ lease }) => lease.id),
+      credentials,
+    ))
+      before.set(id, true)
     for (const [index, { lease }] of subjects.entries()) {
       const answer = answers[index]
       if (answer === undefined) continue
@@ -300,19 +306,38 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     await noteCuts(shared, current, by)
   }
 
-  /** Another worker of this very unit may have cut meanwhile what we find gone: then it was no somebody else. */
-  async function noteOthers(
-    subjects: readonly { readonly lease: Lease }[],
-    answers: readonly Answer[],
-    before: Map<string, boolean>,
-  ): Promise<void> {
-    const gone = subjects.filter(({ lease }, index) => answers[index]?.status === 'absent' && before.get(lease.id) === false)
-    if (gone.length === 0) return
+  /**
+   * Those that were found gone while another attempt of ours is unanswered: a second worker's, for a message came twice, or
+   * one on another holder of the same credential, whose cut is not noted yet. Then it was not somebody else.
+   *
+   * @param tried what was tried in this very call, and is answered
+   */
+  async function cutByOthers(
+    gone: readonly Lease[],
+    tried: readonly string[],
+    credentials: ReadonlyMap<string, Credential>,
+  ): Promise<Set<string>> {
+    const found = new Set<string>()
+    if (gone.length === 0) return found
     const fresh = await leasesOf(
       table,
-      gone.map(({ lease }) => lease.id),
+      gone.map(({ id }) => id),
     )
-    for (const { lease } of gone) if (fresh.get(lease.id)?.generation !== lease.generation) before.set(lease.id, true)
+    const attempted = new Map<string, boolean>()
+    for (const { id, generation, sharing, fingerprint } of gone) {
+      if (fresh.get(id)?.generation !== generation) found.add(id)
+      if (sharing === 'exclusive' || credentials.get(fingerprint)?.cut !== undefined) continue
+      const known = attempted.get(fingerprint) ?? (await isAttempted(fingerprint, tried))
+      attempted.set(fingerprint, known)
+      if (known) found.add(id)
+    }
+    return found
+  }
+
+  async function isAttempted(fingerprint: string, tried: readonly string[]): Promise<boolean> {
+    for await (const { id, state, unanswered } of holdersOf(table, fingerprint))
+      if (state === 'cutting' && unanswered && !tried.includes(id)) return true
+    return false
   }
 
   /** Remembers once for each shared credential that it was cut, and by what. */

@@ -445,15 +445,16 @@ export const copyOutcome = (
 
 /**
  * What moves neither state nor generation is kept from being counted by a second unit of the case by the claim itself.
- * Only the unit that tries again what another one parked takes the claim over, as it was read.
+ * Only the unit that tries again what another one parked, or watched, takes the claim over, as it was read.
  */
 export function mayCount(lease: Lease, { case: id, unit }: { readonly case: string; readonly unit: string }): Condition {
-  const parked = lease.outcomes[id]?.outcome === 'parked' ? lease.claims[id] : undefined
+  const known = lease.outcomes[id]?.outcome
+  const again = known === 'parked' || known === 'observed' ? lease.claims[id] : undefined
   return {
     or: [
       [['claims', id], 'absent'],
       [['claims', id], '=', unit],
-      ...(parked === undefined ? [] : [[['claims', id], '=', parked] as const]),
+      ...(again === undefined ? [] : [[['claims', id], '=', again] as const]),
     ],
   }
 }

@@ -4,7 +4,7 @@ import { key } from '../domain/keys.ts'
 import type { Actor, Case, Chunk, Identity, Issuer, Lease } from '../domain/model.ts'
 import type { Restraint } from '../domain/modes.ts'
 import { modeOfLease, observesSome, onlyObserves } from '../domain/modes.ts'
-import { after, later } from '../domain/time.ts'
+import { after } from '../domain/time.ts'
 import { isExempt } from '../domain/treatment.ts'
 import { actor, plain } from './identities.ts'
 import { issuerOf } from './issuers.ts'
@@ -45,11 +45,11 @@ export function observeOperation(
       [['claims', current.id], unit],
       ['by', actor(by)],
       ...(seen === undefined ? [] : ([['watchedDue', { at: seen, mode }]] as const)),
-      // What came late has no due time: from now on its expiry ends it. What came back by itself is looked at each day.
+      // What came late, or back by itself, has no due time: it is looked at each day, and ends at its expiry at the latest.
       ...(lease.state === 'late' || lease.state === 'resurrected'
         ? ([
             ['duePk', DUE.expiry(lease.issuer)],
-            ['dueAt', lease.state === 'late' ? later(lease.expiresAt, again) : again],
+            ['dueAt', again],
           ] as const)
         : seen === undefined
           ? []

@@ -251,10 +251,10 @@ export async function resurrect(
 }
 
 /**
- * What lived again and could only be watched may be cut by now: the amendment that watched it is open once more, counted
+ * What came too late or lived again, and could only be watched, may be cut by now: the amendment that watched it is open once more, counted
  * once more. `false`: it is something else by now.
  */
-export async function cutResurrected(table: Table, lease: Lease, caseId: string, dueAt: string, by: Actor): Promise<boolean> {
+export async function cutWatched(table: Table, lease: Lease, caseId: string, dueAt: string, by: Actor): Promise<boolean> {
   const done = await table.transact([
     {
       update: leaseItem(lease.id),

@@ -2,8 +2,8 @@ import type { WorkMessage } from '../contracts/message.ts'
 import type { Modes } from '../contracts/mode.ts'
 import type { Settings } from '../contracts/settings.ts'
 import { caseKey, key } from '../domain/keys.ts'
-import type { Actor, Case, Chunk, Issuer, Lease, Lever } from '../domain/model.ts'
 import { hasLapsed } from '../domain/lapse.ts'
+import type { Actor, Case, Chunk, Issuer, Lease, Lever } from '../domain/model.ts'
 import { leastCautious, modeOfLease, modesFor } from '../domain/modes.ts'
 import { policyOf } from '../domain/policy.ts'
 import { after, instant, ttl } from '../domain/time.ts'
@@ -24,7 +24,7 @@ import type { Grace } from '../store/outage.ts'
 import { beat, giveBack, graceOf, markOverdue, putOffOrphan, putOffRegistration, recordGap } from '../store/outage.ts'
 import type { Item, Table } from '../store/table.ts'
 import { completeProgress } from '../store/units.ts'
-import { closeAgain, cutResurrected } from '../store/watch.ts'
+import { closeAgain, cutWatched } from '../store/watch.ts'
 import { chunkNameOf, progressNameOf, pushDue, pushParked } from '../store/work.ts'
 import { sweepAsks } from './asks.ts'
 import { countGeneration } from './generation.ts'
@@ -312,8 +312,8 @@ export function sweeper(ports: SweepPorts) {
         // A restoration has the time that the lease itself would have.
         else if (spared || (state === 'restoring' && (lease.onExpiry === 'notify' || grace.expiry(lease) > at)))
           waiting.push(lease)
-        else if (state === 'resurrected' && !hasLapsed(lease, at)) back.push(lease)
-        // What was recorded too late, and could only be watched then, ends at its expiry like any other.
+        else if ((state === 'resurrected' || state === 'late') && !hasLapsed(lease, at)) back.push(lease)
+        // What could only be watched all the time ends at its expiry like any other.
         else if (EXPIRING.includes(state)) expired.push(lease)
       }
       const gives: Actor = { who: 'sweep', why: OUR_OUTAGE, at }
@@ -325,22 +325,27 @@ export function sweeper(ports: SweepPorts) {
       const [known, fresh] = [exempt.filter(isOverdue), exempt.filter((lease) => !isOverdue(lease))]
       swept.overdue += await atOnce(fresh, (lease) => markOverdue(table, lease, shows, after(at, DAY_SECONDS)))
       await atOnce([...known, ...waiting], (lease) => watchOn(table, lease, at))
-      await atOnce(back, (lease) => cutAgain(lease, issuer))
+      await atOnce(back, (lease) => cutAfterAll(lease, issuer))
       found += await openTick('expiry', issuer.name, expired, tick)
     }
     return found
   }
 
-  /** What lived again and was only watched is cut when another mode is in force; till then it is looked at each day. */
-  async function cutAgain(lease: Lease, issuer: Issuer): Promise<boolean> {
-    const current = lease.ended === undefined ? undefined : await caseOf(table, lease.ended.case)
-    const watched = current === undefined ? undefined : lease.outcomes[current.id]?.observed
-    if (current === undefined || watched?.mode === modeOfLease(current, lease, issuer)) return watchOn(table, lease, now())
-    const why = 'it lives again, and may be cut by now'
-    const by: Actor = { who: 'sweep', case: current.id, trigger: current.type, why, at: now() }
-    if (!(await cutResurrected(table, lease, current.id, after(now(), AGAIN_SECONDS), by))) return false
-    await dispatch.work(current.lane, [{ v: 1, kind: 'amend', case: current.id, lease: lease.id, issuer: lease.issuer }])
-    return true
+  /**
+   * What came too late or lived again, and was only watched, is cut when another mode is in force; till then it is looked
+   * at each day.
+   */
+  async function cutAfterAll(lease: Lease, issuer: Issuer): Promise<boolean> {
+    let begun = false
+    for (const [id, { observed }] of Object.entries(lease.outcomes)) {
+      const current = observed === undefined ? undefined : await caseOf(table, id)
+      if (current === undefined || observed?.mode === modeOfLease(current, lease, issuer)) continue
+      const by: Actor = { who: 'sweep', case: id, trigger: current.type, why: 'it lives, and may be cut by now', at: now() }
+      if (!(await cutWatched(table, lease, id, after(now(), AGAIN_SECONDS), by))) continue
+      begun = true
+      await dispatch.work(current.lane, [{ v: 1, kind: 'amend', case: id, lease: lease.id, issuer: lease.issuer }])
+    }
+    return begun || watchOn(table, lease, now())
   }
 
   async function sweepRegistrations(tick: string, grace: Grace): Promise<number> {

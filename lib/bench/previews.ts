@@ -22,8 +22,8 @@ export async function runPreviewBench({ sizes, whole, print, progress }: Preview
     print(`${cpu}, ${cores} cores; ${system}; node ${node}`)
     progress('bundling and synthesising')
     const installation = await install(folder)
-    const rows: string[][] = []
     for (const leases of sizes) {
+      const rows: string[][] = []
       await withStore(installation, join(folder, String(leases)), async ({ endpoint }) => {
         progress(`${leases} leases: filling the store`)
         await job({ do: 'fill', leases, table: installation.table }, endpoint, [])
@@ -34,8 +34,9 @@ export async function runPreviewBench({ sizes, whole, print, progress }: Preview
         }
       })
       rmSync(join(folder, String(leases)), { recursive: true, force: true })
+      // A million take half an hour: what is known by then is not kept back.
+      print(`\n${table(HEAD, rows)}\n`)
     }
-    print(`\n${table(HEAD, rows)}\n`)
     print(
       'The store is the embedded one, in a process of its own; the preview has a heap of 256 MB at the most and, as in Lambda,',
     )

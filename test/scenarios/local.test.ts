@@ -257,7 +257,8 @@ describe('on one machine, with real credentials', () => {
     let records: Awaited<ReturnType<Api['audit']>> = []
     while (Date.now() < until) {
       records = await api.audit(installation.tokens.operator, { day: new Date().toISOString().slice(0, 10) })
-      if (records.filter(({ what }) => what === 'case.closed').length >= 5) break
+      const count = (word: string) => records.filter(({ what }) => what === word).length
+      if (count('case.closed') >= 5 && count('lease.restored') >= 2) break
       await new Promise((resolve) => setTimeout(resolve, 200))
     }
     expect(records.filter(({ what }) => what === 'outcome.revoked')).toHaveLength(10)

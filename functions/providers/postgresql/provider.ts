@@ -95,6 +95,7 @@ class Server {
     try {
       const [row] = await session.query<sql.PreflightRow>(sql.PREFLIGHT)
       await this.#check(session, row)
+      await session.query(sql.PLAN_ONCE)
       return session
     } catch (error) {
       session.destroy()
@@ -109,12 +110,12 @@ class Server {
   }
 
   /** On the connection that is kept: who answers there was seen when it was opened, and is seen again with the look. */
-  async #lookIdle<Row extends object>({ statement, values }: sql.Look): Promise<Looked<Row> | undefined> {
+  async #lookIdle<Row extends object>({ name, statement, values }: sql.Look): Promise<Looked<Row> | undefined> {
     const session = this.#idle
     this.#idle = undefined
     if (session === undefined) return undefined
     try {
-      const [row] = await session.query<sql.LookedRow<Row>>(sql.withPreflight(statement), values)
+      const [row] = await session.query<sql.LookedRow<Row>>(sql.withPreflight(statement), values, name)
       await this.#check(session, row?.server ?? undefined)
       return { session, rows: row?.found ?? [] }
     } catch (error) {
@@ -277,7 +278,7 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
   }
 
   async locate({ role = '' }: Clue['query']): Promise<Located<Target, Lever>> {
-    const look = { statement: sql.FIND_ROLES, values: [[role], [null]] }
+    const look = { name: 'roles', statement: sql.FIND_ROLES, values: [[role], [null]] }
     const row = await this.#server.use(look, async (_, [found]: FoundRows) => found)
     if (row?.oid == null) return { status: 'unknown', said: 'the server has no such role' }
     const state = `${row.login ? 'can log in' : 'cannot log in'}, ${count(row.sessions, 'session')} open`
@@ -303,7 +304,7 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
         if (refusal === undefined) deletable.add(row.oid)
         else answers.set(row.oid, refusal)
       }
-      const ties = await session.query<sql.TieRow>(sql.FIND_TIES, [[...deletable]])
+      const ties = await session.query<sql.TieRow>(sql.FIND_TIES, [[...deletable]], 'ties')
       for (const [oid, answer] of await this.#withoutHeir(session, ties)) answers.set(oid, answer)
       for (const [oid, answer] of await this.#handOver(ties.filter(({ oid }) => !answers.has(oid)))) answers.set(oid, answer)
 
@@ -464,11 +465,12 @@ async function apart<Result>(
 }
 
 const rolesOf = (batch: Batch): sql.Look => ({
+  name: 'roles',
   statement: sql.FIND_ROLES,
   values: [batch.map(({ target }) => target.role), batch.map(({ target }) => target.oid ?? null)],
 })
 
-const membersOf = ({ memberOf }: Lever): sql.Look => ({ statement: sql.FIND_MEMBERS, values: [memberOf] })
+const membersOf = ({ memberOf }: Lever): sql.Look => ({ name: 'members', statement: sql.FIND_MEMBERS, values: [memberOf] })
 
 function rowAt(found: readonly sql.FoundRow[], index: number): sql.FoundRow {
   const row = found[index]

@@ -16,6 +16,7 @@ type Batch = readonly SessionSubject[]
 export function sessionsOf(batch: Batch, until: string | null): sql.Look {
   const of = batch.map(({ target }) => target)
   return {
+    name: 'sessions',
     statement: sql.FIND_SESSIONS,
     values: [
       of.map(({ role }) => role),

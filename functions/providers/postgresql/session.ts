@@ -6,8 +6,8 @@ import type { Settings } from './definition.ts'
 
 /** What the provider needs of a connection. Errors are `IssuerError`s. */
 export interface Session {
-  /** One statement, its rows. */
-  query<Row extends object>(statement: string, values?: readonly unknown[]): Promise<Row[]>
+  /** One statement, its rows. With a name it is planned once for this connection. */
+  query<Row extends object>(statement: string, values?: readonly unknown[], name?: string): Promise<Row[]>
   /** Several statements in one message, the rows of each. What follows one that fails is not done. */
   run(statements: readonly string[]): Promise<object[][]>
   /** Ends the connection at once, without waiting for the server. */
@@ -62,9 +62,9 @@ export async function openSession(settings: Settings, database: string, secret: 
     throw issuerError(error)
   }
   return {
-    async query<Row extends object>(statement: string, values?: readonly unknown[]) {
+    async query<Row extends object>(text: string, values: readonly unknown[] = [], name?: string) {
       try {
-        const { rows } = await client.query<Row>(statement, values === undefined ? [] : [...values])
+        const { rows } = await client.query<Row>({ text, values: [...values], ...(name === undefined ? {} : { name }) })
         return rows
       } catch (error) {
         throw issuerError(error)

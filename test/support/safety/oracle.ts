@@ -53,9 +53,8 @@ export class Oracle {
 
   /** Whether something of the issuer was allowed to be cut from a tick on. */
   private mayCut(issuer: string, from: number): Sure {
-    const all = this.run.log.modes.filter((one) => one.issuer === issuer)
-    const standing = all.findLast(({ to }) => to <= from)
-    const modes = [standing?.mode ?? 'enforce', ...all.filter(({ to }) => to > from).map(({ mode }) => mode)]
+    const later = this.run.log.modes.filter((one) => one.issuer === issuer && one.to > from)
+    const modes = [...this.run.modesAt(issuer, from), ...later.map(({ mode }) => mode)]
     if (modes.every((mode) => mode === 'observe')) return 'no'
     return modes.includes('observe') ? 'maybe' : 'yes'
   }
@@ -177,7 +176,8 @@ export class Oracle {
     entry: { readonly case: string; readonly type: Case['type']; readonly from: number },
   ): boolean {
     if (entry.from > asked.to || !this.concerns(asked, lease)) return false
-    if (asked.scope.kind === 'case' && entry.case !== '' && asked.scope.id !== entry.case && lease.sharing === 'exclusive') return false
+    if (asked.scope.kind === 'case' && entry.case !== '' && asked.scope.id !== entry.case && lease.sharing === 'exclusive')
+      return false
     return entry.type !== 'compromise' || asked.undoes
   }
 

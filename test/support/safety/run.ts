@@ -266,15 +266,11 @@ export class Run {
       ? (about as Subject[]).map(({ target }) => String(Reflect.get(target as object, 'name')))
       : []
     const current = this.cases().find(({ id }) => id === warrant?.case)
-    const mode = this.log.modes.findLast((one) => one.issuer === issuer)
     if (method === 'revoke' || method === 'contain') {
-      if (
-        mode?.sure === true &&
-        mode.mode === 'observe' &&
-        mode.to !== Number.POSITIVE_INFINITY &&
-        current !== undefined &&
-        Date.parse(current.openedAt) > mode.at
-      )
+      const standing = this.log.modes.filter((one) => one.issuer === issuer)
+      const since = Math.max(0, ...standing.map(({ at }) => at))
+      const watched = this.modesAt(issuer, this.tick).every((mode) => mode === 'observe') && since < Number.POSITIVE_INFINITY
+      if (watched && current !== undefined && Date.parse(current.openedAt) > since)
         this.violations.push(`${told}, which is new, and the issuer may only be watched`)
       for (const lease of this.plan.leases.entries())
         if (this.identityOf(lease[1]) === this.exempt && lease[1].shares === undefined && lease[1].issuer === issuer)
@@ -319,6 +315,13 @@ export class Run {
       current.campaign !== undefined || cut > 2 || reached.some((index) => this.plan.identities[index]?.protected === true)
     if (gated && ![...about, ...campaign].some(({ what }) => what === 'approve'))
       this.violations.push(`${told} deletes ${names} without an approval`)
+  }
+
+  /** The modes that an issuer can have been in, of what was decided before a tick: of two at the same time, either. */
+  modesAt(issuer: string, tick: number): string[] {
+    const past = this.log.modes.filter((one) => one.issuer === issuer && one.to <= tick)
+    const standing = past.filter((one) => !past.some((other) => other.from > one.to))
+    return standing.length === 0 ? ['enforce'] : standing.map(({ mode }) => mode)
   }
 
   identityOf(lease: Planned): number {
