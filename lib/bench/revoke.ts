@@ -76,7 +76,14 @@ export async function revokeLeases(job: Extract<Job, { do: 'revoke' }>): Promise
   const dispatch = dispatcher(plans, queues, names)
   const { limits } = settings
   const catalog = { [FREE.name]: FREE }
-  const accept = acceptor({ table: counted(store, 'intake', counts), dispatch, clock, settings, catalog, mac: async () => () => '' })
+  const accept = acceptor({
+    table: counted(store, 'intake', counts),
+    dispatch,
+    clock,
+    settings,
+    catalog,
+    mac: async () => () => '',
+  })
   const plan = planStage({ table: plans, dispatch, clock, log, settings, catalog })
   const module = freeProvider(() => first('containment'))
   const work = revokeWorker(module, {

@@ -182,7 +182,7 @@ class World {
 
 it('whatever is done, undone, held, watched and stopped comes to a true end', async () => {
   const first = Number(process.env.SAFETY_SEED ?? 1)
-  const worlds = Number(process.env.SAFETY_WORLDS ?? 25)
+  const worlds = Number(process.env.SAFETY_WORLDS ?? 15)
   for (let seed = first; seed < first + worlds; seed += 1) {
     const world = new World(seed)
     await world.begin()

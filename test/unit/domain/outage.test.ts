@@ -31,10 +31,8 @@ describe('the moment before which a deadline is not enforced', () => {
   })
 
   const minutes = fc.integer({ min: 0, max: 3000 })
-  const outages = fc.array(
-    fc.tuple(minutes, fc.integer({ min: 1, max: 600 })).map(([from, length]) => span(from, from + length)),
-    { maxLength: 8 },
-  )
+  const outage = fc.tuple(minutes, fc.integer({ min: 1, max: 600 })).map(([from, length]) => span(from, from + length))
+  const outages = fc.array(outage, { maxLength: 8 })
   const seconds = fc.integer({ min: 0, max: 3600 })
 
   it('keeps its promises whatever the outages are', () => {
@@ -61,9 +59,11 @@ describe('the moment before which a deadline is not enforced', () => {
     )
   })
 
+  // Of one outage: of several, what the first gives back may just end in the second, or behind it.
   it('what began later is never given more than what began before', () => {
     fc.assert(
-      fc.property(minutes, minutes, outages, seconds, (deadline, since, all, grace) => {
+      fc.property(minutes, minutes, outage, seconds, (deadline, since, one, grace) => {
+        const all = [one]
         const moment = at(deadline)
         expect(notBefore(moment, all, grace, at(since)) <= notBefore(moment, all, grace)).toBe(true)
         expect(notBefore(moment, all, grace, at(since)) >= moment).toBe(true)
