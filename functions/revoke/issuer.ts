@@ -104,8 +104,8 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
   const now = () => instant(clock.now())
 
   /** Why nothing may be called now: the kill switch, a restored table, or a case that somebody paused. */
-  async function stopped(caseId: string | undefined): Promise<string | undefined> {
-    const [control, current] = await Promise.all([controlOf(table), caseId === undefined ? undefined : caseOf(table, caseId)])
+  async function stopped(reading: Promise<Pick<Case, 'paused'> | undefined>): Promise<string | undefined> {
+    const [control, current] = await Promise.all([controlOf(table), reading])
     const why = whyStopped(control)
     if (why !== undefined || current?.paused === undefined) return why
     return `the case is held by ${current.paused.by} since ${current.paused.at}: ${current.paused.reason}`
@@ -118,7 +118,7 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
         const method: unknown = Reflect.get(target, name)
         if (typeof method !== 'function' || name === 'close') return method
         return async (...parameters: unknown[]) => {
-          const why = await stopped(caseId)
+          const why = await stopped(caseId === undefined ? Promise.resolve(undefined) : caseOf(table, caseId))
           if (why !== undefined) throw new Stopped(why)
           return Reflect.apply(method, target, parameters)
         }
@@ -145,13 +145,15 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
     /**
      * The one way to an issuer.
      *
-     * @param current the case in whose name it is called: it calls nobody while it is paused. Without one only the
-     *   kill switch and a restored table stand in the way, so that a cut of a paused case can be undone.
+     * @param current the case in whose name it is called, as it was just read: it calls nobody while it is paused, which
+     *   is looked at again before each call. Without one only the kill switch and a restored table stand in the way, so
+     *   that a cut of a paused case can be undone.
+     * @param known the issuer, where it was just read
      */
-    async reach(name: string, by: Actor, current?: Pick<Case, 'id'>): Promise<Reached> {
-      const why = await stopped(current?.id)
+    async reach(name: string, by: Actor, current?: Pick<Case, 'id' | 'paused'>, known?: Issuer): Promise<Reached> {
+      const why = await stopped(Promise.resolve(current))
       if (why !== undefined) return { kind: 'not-now', until: after(now(), STOPPED_SECONDS), said: why }
-      const issuer = await issuerOf(table, name)
+      const issuer = known ?? (await issuerOf(table, name))
       if (issuer === undefined) return { kind: 'unknown', said: `issuer ${name} is not configured` }
       if (issuer.provider !== definition.name)
         return { kind: 'unknown', said: `provider ${issuer.provider} of issuer ${name} is not enabled` }

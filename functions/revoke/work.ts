@@ -86,14 +86,12 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       why: current.reason,
       at: now(),
     }
-    const watch =
-      chunk.step === 'watch'
-        ? undefined
-        : watchOver(table, current, chunk.issuer, await issuerOf(table, chunk.issuer), definition, by.at)
+    const issuer = chunk.step === 'watch' ? undefined : await issuerOf(table, chunk.issuer)
+    const watch = chunk.step === 'watch' ? undefined : watchOver(table, current, chunk.issuer, issuer, definition, by.at)
     // An issuer that is down, or not configured, holds up nothing that may only be watched.
     const watched = watch === undefined ? undefined : await watchOnly(chunk, current, watch, by)
     if (watched !== undefined) return watched.again
-    const reached = await issuers.reach(chunk.issuer, by, current)
+    const reached = await issuers.reach(chunk.issuer, by, current, issuer)
     if (chunk.step === 'watch') return watchChunk({ module, ports, issuers }, chunk, current, reached, by)
     if (reached.kind === 'unknown') return park(chunk, current, reached.said, by, watch)
     // Its first visit claims the leases and finds their descendants even where the issuer does not answer: they may hang on issuers that do.

@@ -338,7 +338,7 @@ describe('the spool', () => {
     expect(stranger.body.results).toMatchObject([{ status: 'refused', code: 'forbidden' }])
     expect((await call('POST', '/v1/spool', BROKER.uri, { entries: [] })).status).toBe(400)
     expect((await call('POST', '/v1/spool', BROKER.uri, { entries: [{ at: at(0) }] })).status).toBe(400)
-    const read = await call('GET', '/v1/leases?identity=' + encodeURIComponent(CI), BROKER.uri)
+    const read = await call('GET', `/v1/leases?identity=${encodeURIComponent(CI)}`, BROKER.uri)
     expect(read.body.leases).toMatchObject([{ id: before.id, outage: 'spool' }])
     expect(JSON.stringify(read.body)).not.toContain(spoolKey)
   })

@@ -184,7 +184,7 @@ export const performing = (statement: string, work: Work, lockTimeout: string): 
   `SELECT current_setting('rescind.answer') AS answer`,
   'COMMIT',
 ]
-export interface AnswerRow {
+interface AnswerRow {
   readonly answer: string
 }
 
@@ -290,7 +290,7 @@ export const endingSessionsAfter = (seconds: number, oids: readonly string[]): r
   `SELECT pg_sleep(${seconds}), pg_stat_clear_snapshot()`,
   endingSessions(oids),
 ]
-export interface SessionsRow {
+interface SessionsRow {
   readonly oid: string
   readonly pids: readonly number[]
 }

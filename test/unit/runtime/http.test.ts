@@ -234,7 +234,12 @@ describe('readBody', () => {
       z.strictObject({ kind: z.literal('owner') }),
       z.strictObject({ kind: z.literal('task') }),
     ])
-    const schema = z.strictObject({ reason: z.string(), scope: Scope, on: z.boolean(), settings: z.record(z.string(), z.string()) })
+    const schema = z.strictObject({
+      reason: z.string(),
+      scope: Scope,
+      on: z.boolean(),
+      settings: z.record(z.string(), z.string()),
+    })
     const places = (body: unknown) => {
       try {
         readBody({ headers: { 'content-type': 'application/json' }, body: Buffer.from(JSON.stringify(body)) }, schema)
