@@ -184,10 +184,6 @@ export const performing = (statement: string, work: Work, lockTimeout: string): 
   `SELECT current_setting('rescind.answer') AS answer`,
   'COMMIT',
 ]
-interface AnswerRow {
-  readonly answer: string
-}
-
 /** How a DO answers: oid to `done`, `idle` (nothing to do), `gone`, a word of its own, or an SQLSTATE. */
 export type DoAnswer = Readonly<Record<string, string>>
 
@@ -290,11 +286,6 @@ export const endingSessionsAfter = (seconds: number, oids: readonly string[]): r
   `SELECT pg_sleep(${seconds}), pg_stat_clear_snapshot()`,
   endingSessions(oids),
 ]
-interface SessionsRow {
-  readonly oid: string
-  readonly pids: readonly number[]
-}
-
 /** A session that was begun before, by its process id and the moment it began, to the microsecond. */
 export interface NamedSession {
   readonly pid: number
