@@ -5,9 +5,9 @@ import type { ControlView } from '../../functions/contracts/control.ts'
 import type { Settings } from '../../functions/contracts/settings.ts'
 import { DEFAULT_LIMITS } from '../../functions/contracts/settings.ts'
 import { deletionAllowed } from '../../functions/domain/approval.ts'
-import type { Campaign } from '../../functions/domain/model.ts'
 import { instant } from '../../functions/domain/time.ts'
 import { markRestored } from '../../functions/store/control.ts'
+import { as } from '../../functions/store/items.ts'
 import { ONE, operatorsApi, TWO, VIEWER } from '../support/api.ts'
 import { fakeDefinition } from '../support/fake-issuer.ts'
 import { app, Pipeline } from '../support/pipeline.ts'
@@ -520,7 +520,8 @@ describe('campaigns of a report', () => {
     expect(seen.sort()).toEqual([...cases].sort())
     const verdict = () => {
       const stored = pipeline.table.all().find(({ kind }) => kind === 'campaign')
-      const found = { decisions: (stored?.decisions ?? []) as unknown as Campaign['decisions'] }
+      if (stored === undefined) throw new Error('no campaign')
+      const found = as('campaign', stored)
       return new Set(cases.map((id) => deletionAllowed(pipeline.case(id), found, instant(pipeline.now))))
     }
     expect(verdict()).toEqual(new Set(['waits']))

@@ -176,7 +176,7 @@ export interface Work {
   readonly [name: string]: readonly string[] | string | null
 }
 
-/** One of the DO statements, in a transaction of its own that is committed; the row of `AnswerRow` is its answer. */
+/** One of the DO statements, in a transaction of its own that is committed; one row has its `answer`. */
 export const performing = (statement: string, work: Work, lockTimeout: string): readonly string[] => [
   'BEGIN',
   `SELECT set_config('rescind.work', ${text(JSON.stringify(work))}, true), set_config('lock_timeout', ${text(lockTimeout)}, true)`,
