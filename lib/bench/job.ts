@@ -19,6 +19,8 @@ export interface PreviewJob {
   readonly do: 'preview'
   readonly type: 'compromise' | 'offboarding'
   readonly table: string
+  /** Leases that are made as they are read, instead of a store's. */
+  readonly made?: number
   /** Read whole leases instead of what a preview needs of them. */
   readonly whole: boolean
 }

@@ -19,16 +19,13 @@ import type { Counts } from './counted.ts'
 import { counted } from './counted.ts'
 import { BROKER, IDENTITY, ISSUER, settings } from './identity.ts'
 import type { PreviewJob } from './job.ts'
+import { EVERY, madeTable, OTHER } from './made.ts'
 import { FREE } from './provider.ts'
 import { registerLeases } from './register.ts'
 
 /** Puts in one transaction, and transactions at once. */
 const TOGETHER = 100
 const AT_ONCE = 4
-/** Of so many leases, one shares its credential with a lease of somebody else, and one delegates to somebody else. */
-const EVERY = 50
-const OTHER = 'spiffe://example.org/workload/other'
-
 /** What a preview reached, and what that took. */
 export interface Previewed {
   readonly answers: number
@@ -134,7 +131,10 @@ function itemsOf(model: Item, place: number): Item[] {
 /** Previews a trigger on the identity, answer by answer, as whoever calls the API would. */
 export async function previewLeases(job: PreviewJob): Promise<Previewed> {
   const client = dynamoClient()
-  const store = dynamoTable({ client, table: job.table, clock: systemClock, random: systemRandomness })
+  const store =
+    job.made === undefined
+      ? dynamoTable({ client, table: job.table, clock: systemClock, random: systemRandomness })
+      : madeTable(job.made, Date.now())
   const counts: Counts = {}
   const table = counted(job.whole ? wholly(store) : store, 'preview', counts)
   const operator = 'spiffe://example.org/operator/one'

@@ -10,16 +10,19 @@ import { figure, machine, table } from './report.ts'
 export interface PreviewBenchOptions {
   readonly sizes: readonly number[]
   readonly whole: boolean
+  /** Without a store: each lease is made when it is read. */
+  readonly made: boolean
   readonly print: (text: string) => void
   readonly progress: (text: string) => void
 }
 
 /** Fills the embedded store, previews a compromise and an offboarding of one identity, and prints what that took. */
-export async function runPreviewBench({ sizes, whole, print, progress }: PreviewBenchOptions): Promise<void> {
+export async function runPreviewBench({ sizes, whole, made, print, progress }: PreviewBenchOptions): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'rescind-preview-'))
   try {
     const { cpu, cores, system, node } = machine()
     print(`${cpu}, ${cores} cores; ${system}; node ${node}`)
+    if (made) return await runMade(sizes, print, progress)
     progress('bundling and synthesising')
     const installation = await install(folder)
     for (const leases of sizes) {
@@ -46,6 +49,21 @@ export async function runPreviewBench({ sizes, whole, print, progress }: Preview
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
+}
+
+async function runMade(sizes: readonly number[], print: (text: string) => void, progress: (text: string) => void): Promise<void> {
+  const rows: string[][] = []
+  for (const leases of sizes)
+    for (const type of ['compromise', 'offboarding'] as const) {
+      progress(`${leases} leases: ${type}`)
+      rows.push(
+        rowOf(leases, type, (await job({ do: 'preview', type, table: '', whole: false, made: leases }, '', HEAP)) as Previewed),
+      )
+    }
+  print(`\n${table(HEAD, rows)}\n`)
+  print(
+    'There is no store: each lease is made when it is read and forgotten. What is measured is the preview alone, in a heap of 256 MB.',
+  )
 }
 
 const HEAD = [
