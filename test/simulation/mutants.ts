@@ -1,0 +1,666 @@
+import type { Theme } from './world.ts'
+
+/** One exact text of a product file, and what the bug says instead. */
+export interface Edit {
+  /** From the repository's root. */
+  readonly file: string
+  readonly find: string
+  readonly replace: string
+}
+
+/** A deliberate bug. The product knows nothing of it: its texts are replaced while a process of its own loads them. */
+export interface Mutant {
+  readonly name: string
+  /** What somebody might have written, or forgotten. */
+  readonly says: string
+  /** The promise that it breaks first. */
+  readonly breaks: 'G1' | 'G2' | 'G3' | 'G4' | 'G5' | 'G6' | 'G7' | 'G8' | 'G9'
+  readonly edits: readonly Edit[]
+  /** Themes of the worlds in which it is looked for, beside each world's own; absent: none. */
+  readonly about?: readonly Theme[]
+  /** It is found within so many seeds, from the first one on. */
+  readonly within: number
+  /** The seed that found it when somebody last looked: tried before all others, so that the tests need not search. */
+  readonly seed?: number
+}
+
+/**
+ * Replaces each text, which must stand there exactly once: a bug that silently became none would prove nothing.
+ *
+ * @throws naming the text that is not there, or there more than once
+ */
+export function mutate(source: string, edits: readonly Edit[]): string {
+  let text = source
+  for (const { file, find, replace } of edits) {
+    const times = text.split(find).length - 1
+    if (times !== 1) throw new Error(`${file}: to be changed once, stands there ${times} times:\n${find}`)
+    text = text.replace(find, () => replace)
+  }
+  return text
+}
+
+const one = (file: string, find: string, replace: string): readonly Edit[] => [{ file, find, replace }]
+
+/**
+ * Bugs that the simulation has to find, spread over the stages and the promises. Each is one that the protocol's rules
+ * are there to prevent; the number of its rule stands in the design, and docs/promises.md says which promise it is about.
+ */
+export const MUTANTS: readonly Mutant[] = [
+  // G1: no lease is missed.
+  {
+    name: 'fence-after-scan',
+    says: 'The scope is fenced when its leases have been listed.',
+    breaks: 'G1',
+    edits: one(
+      'functions/plan/plan.ts',
+      `    if (current.mode !== 'observe') await fence(table, fenceItem(scope), current.id, at(by))
+    if (current.scope.kind === 'credential' && (await mayMark(table, current, current.scope.fingerprint, ports.settings)))
+      await markCutting(table, current.scope.fingerprint, by)
+    await fenced(current, by)
+    await listOnce(current, unit, by)`,
+      `    await listOnce(current, unit, by)
+    if (current.mode !== 'observe') await fence(table, fenceItem(scope), current.id, at(by))
+    if (current.scope.kind === 'credential' && (await mayMark(table, current, current.scope.fingerprint, ports.settings)))
+      await markCutting(table, current.scope.fingerprint, by)
+    await fenced(current, by)`,
+    ),
+    about: ['tasks', 'rush'],
+    within: 1000,
+  },
+  {
+    name: 'look-before-write',
+    says: 'The registrar reads the fences first, and writes the lease when they were open.',
+    breaks: 'G1',
+    edits: [
+      {
+        file: 'functions/register/register.ts',
+        find: `    await writePointers(table, fresh, by)
+    return finish(same(await recorded(fresh, by), digest), false, by)`,
+        replace: `    const seenBefore = await look(table, fresh)
+    await writePointers(table, fresh, by)
+    return finish(same(await recorded(fresh, by), digest), false, by, seenBefore)`,
+      },
+      {
+        file: 'functions/register/register.ts',
+        find: '  async function finish(lease: Lease, repeated: boolean, by: Actor): Promise<Registered> {',
+        replace:
+          '  async function finish(lease: Lease, repeated: boolean, by: Actor, seenBefore?: Awaited<ReturnType<typeof look>>): Promise<Registered> {',
+      },
+      {
+        file: 'functions/register/register.ts',
+        find: '    const seen = await look(table, lease)\n',
+        replace: '    const seen = seenBefore ?? (await look(table, lease))\n',
+      },
+    ],
+    about: ['rush'],
+    within: 1000,
+  },
+  {
+    name: 'stale-scan',
+    says: 'The scan finds leases by an index, which is eventually consistent.',
+    breaks: 'G1',
+    edits: [
+      {
+        file: 'functions/plan/scan.ts',
+        find: '    const all = chunksOf(page.items, scope, shard, progress.expected)\n',
+        replace: `    const indexed = new Set<string>()
+    for (const issuer of new Set(page.items.map(({ sk }) => leaseOfSort(sk).issuer)))
+      for (const item of (await table.index({ index: 'due', partition: 'EXPIRY#' + issuer, limit: 1000 })).items) indexed.add(item.sk)
+    const all = chunksOf(page.items.filter(({ sk, kind }) => kind !== 'lease' || indexed.has(sk)), scope, shard, progress.expected)
+`,
+      },
+    ],
+    about: ['rush'],
+    within: 1000,
+  },
+  {
+    name: 'cursor-before-chunks',
+    says: 'The cursor is moved first, the chunks are written in a second transaction.',
+    breaks: 'G1',
+    edits: one(
+      'functions/store/units.ts',
+      `        ['cursor', '=', progress.cursor],
+        ['sealed', '=', false],
+      ],
+    },
+    ...chunks.map(
+      (chunk): Write => ({ put: newChunk(progress.case, name, progress.epoch, chunk, dueAt, by), if: [['pk', 'absent']] }),
+    ),
+  ])
+  return done.ok`,
+      `        ['cursor', '=', progress.cursor],
+        ['sealed', '=', false],
+      ],
+    },
+  ])
+  if (!done.ok || chunks.length === 0) return done.ok
+  await table.transact(
+    chunks.map(
+      (chunk): Write => ({ put: newChunk(progress.case, name, progress.epoch, chunk, dueAt, by), if: [['pk', 'absent']] }),
+    ),
+  )
+  return true`,
+    ),
+    about: ['rush'],
+    within: 2000,
+  },
+  {
+    name: 'late-ignored',
+    says: 'A lease that came too late is marked so, and no amendment cuts it.',
+    breaks: 'G1',
+    edits: one(
+      'functions/store/amendments.ts',
+      `  const done = await table.transact([
+    onLease,
+    { put, if: [['pk', 'absent']] },
+    { update: caseItem(caseId), add: [[['amendments', 'expected'], 1]], if: [['pk', 'exists']] },
+  ])`,
+      `  const done = await table.transact(
+    because === 'late'
+      ? [onLease]
+      : [
+          onLease,
+          { put, if: [['pk', 'absent']] },
+          { update: caseItem(caseId), add: [[['amendments', 'expected'], 1]], if: [['pk', 'exists']] },
+        ],
+  )`,
+    ),
+    about: ['rush'],
+    within: 200,
+  },
+  {
+    name: 'children-not-listed',
+    says: 'What was delegated from a lease does not join the case.',
+    breaks: 'G1',
+    edits: one(
+      'functions/revoke/gather.ts',
+      `    if (lease.delegable)
+      joined.push(`,
+      `    const children = lease.delegable ? await childrenOf(ports, lease, current, by) : undefined
+    if (children === undefined && lease.delegable)
+      joined.push(`,
+    ),
+    about: ['children'],
+    within: 200,
+  },
+  {
+    name: 'children-not-fenced',
+    says: 'The children of a lease are listed, and the scope of its children stays open.',
+    breaks: 'G1',
+    edits: one(
+      'functions/revoke/gather.ts',
+      `  current.mode === 'observe' ? scopeOfChildren(lease.id) : fenceChildren(ports.table, lease, current.id, by)`,
+      `  current.mode === 'observe' || by.at !== '' ? scopeOfChildren(lease.id) : fenceChildren(ports.table, lease, current.id, by)`,
+    ),
+    about: ['children', 'shared', 'rush'],
+    within: 2000,
+  },
+  {
+    name: 'place-not-given-back',
+    says: 'A grant that is released keeps its place at the credential, so nobody is ever the last.',
+    breaks: 'G1',
+    edits: one(
+      'functions/store/leases.ts',
+      `      update: credentialItem(lease.fingerprint),
+      add: [['holders', -1]],
+      set: [['by', actor(by)]],
+      if: [
+        ['holders', '=', credential.holders],`,
+      `      update: credentialItem(lease.fingerprint),
+      add: [['holders', 0]],
+      set: [['by', actor(by)]],
+      if: [
+        ['holders', '=', credential.holders],`,
+    ),
+    about: ['shared'],
+    within: 500,
+  },
+
+  // G2: nothing else is touched.
+  {
+    name: 'epoch-ignored',
+    says: 'A case cuts leases of a later epoch than its own.',
+    breaks: 'G2',
+    edits: one(
+      'functions/domain/decide.ts',
+      `  if (asker.epoch !== undefined && lease.epoch > asker.epoch) return skip('of a later epoch')\n`,
+      '',
+    ),
+    about: ['reinstate', 'outages'],
+    within: 2000,
+  },
+  {
+    name: 'last-holder-ignored',
+    says: 'The end of one grant cuts a credential that others hold too.',
+    breaks: 'G2',
+    edits: one(
+      'functions/domain/decide.ts',
+      `  if (asker.shared === 'release' && credential !== undefined && credential.holders > 1 && !credential.cutting)`,
+      `  if (asker.shared === 'release' && credential !== undefined && credential.holders > 99 && !credential.cutting)`,
+    ),
+    about: ['shared'],
+    within: 100,
+  },
+  {
+    name: 'holders-unconditional',
+    says: 'A place at a shared credential is given back on what was read, without looking whether it still stands.',
+    breaks: 'G2',
+    edits: one(
+      'functions/store/leases.ts',
+      `      if: [
+        ['holders', '=', givesBack.holders],
+        ['cutting', '=', givesBack.cutting],
+      ],`,
+      `      if: [['pk', 'exists']],`,
+    ),
+    about: ['shared', 'tasks', 'rush'],
+    within: 2000,
+  },
+  {
+    name: 'renewal-ignored',
+    says: 'An expiry cuts what was renewed since the sweeper saw it.',
+    breaks: 'G2',
+    edits: [
+      {
+        file: 'functions/domain/decide.ts',
+        find: `  if (asker.expirySeen !== undefined && lease.expiresAt !== asker.expirySeen) return skip('renewed meanwhile')\n`,
+        replace: '',
+      },
+      {
+        file: 'functions/store/expiry.ts',
+        find: `            ['state', '=', lease.state],
+            ['expiresAt', '=', lease.expiresAt],`,
+        replace: `            ['state', '=', lease.state],`,
+      },
+    ],
+    about: ['expiry', 'renewals'],
+    within: 1000,
+  },
+  {
+    name: 'restores-namesake',
+    says: 'A restoration gives back what another case has cut since, and what was registered anew.',
+    breaks: 'G2',
+    edits: one(
+      'functions/domain/restoring.ts',
+      `    const against = cannotUndo(one, asked)
+    if (against !== undefined) return no(against)`,
+      '',
+    ),
+    about: ['restore'],
+    within: 2000,
+  },
+
+  // G3: a case closes if and only if each of its leases has its outcome, and counts each once.
+  {
+    name: 'counter-unconditional',
+    says: 'The end of a chunk is counted whenever a worker comes to it.',
+    breaks: 'G3',
+    edits: one(
+      'functions/store/work.ts',
+      `    remove: dueAt === undefined ? ['duePk', 'dueAt'] : [],
+    if: [['state', '=', 'open']],
+  }
+  const add = Object.entries(counts)`,
+      `    remove: dueAt === undefined ? ['duePk', 'dueAt'] : [],
+    if: [['pk', 'exists']],
+  }
+  const add = Object.entries(counts)`,
+    ),
+    within: 500,
+  },
+  {
+    name: 'sealed-early',
+    says: 'A case is sealed before its identities are listed.',
+    breaks: 'G3',
+    edits: one(
+      'functions/plan/plan.ts',
+      `    await postponeCase(table, current.id, after(by.at, LOOK_AFTER_SECONDS))
+    switch (current.scope.kind) {`,
+      `    await postponeCase(table, current.id, after(by.at, LOOK_AFTER_SECONDS))
+    await sealCase(table, current.id, at(by))
+    switch (current.scope.kind) {`,
+    ),
+    within: 200,
+  },
+  {
+    name: 'closed-unfinished',
+    says: 'A sealed case is closed without asking whether its shards are done.',
+    breaks: 'G3',
+    edits: [
+      {
+        file: 'functions/store/cases.ts',
+        find: `  current.closedAt === undefined &&
+  current.scans.done === current.scans.expected &&`,
+        replace: '  current.closedAt === undefined &&',
+      },
+      {
+        file: 'functions/store/cases.ts',
+        find: `      [['scans', 'done'], '=', current.scans.expected],
+      [['scans', 'expected'], '=', current.scans.expected],
+      ...answers(current),`,
+        replace: '      ...answers(current),',
+      },
+    ],
+    within: 100,
+  },
+  {
+    name: 'amendment-twice',
+    says: 'A case that meets a late lease again expects its amendment once more.',
+    breaks: 'G3',
+    edits: one(
+      'functions/store/amendments.ts',
+      `    onLease,
+    { put, if: [['pk', 'absent']] },
+    { update: caseItem(caseId), add: [[['amendments', 'expected'], 1]], if: [['pk', 'exists']] },`,
+      `    onLease,
+    { put },
+    { update: caseItem(caseId), add: [[['amendments', 'expected'], 1]], if: [['pk', 'exists']] },`,
+    ),
+    about: ['rush'],
+    within: 2000,
+  },
+  {
+    name: 'copy-unconditional',
+    says: 'What another case did is copied by every unit that meets the lease.',
+    breaks: 'G3',
+    edits: one('functions/store/leases.ts', '  if: [...asRead(lease), mayCount(lease, asker)],', '  if: asRead(lease),'),
+    about: ['shared', 'children', 'tasks'],
+    within: 2000,
+  },
+
+  // G4: no false success.
+  {
+    name: 'outcome-before-effect',
+    says: 'The outcome is written first, the issuer is called afterwards.',
+    breaks: 'G4',
+    edits: one(
+      'functions/revoke/work.ts',
+      '    const before = new Map(uncut.map(({ lease, unanswered }) => [lease.id, unanswered]))\n',
+      `    const before = new Map(uncut.map(({ lease, unanswered }) => [lease.id, unanswered]))
+    for (const { lease } of subjects) {
+      const evidence = { said: 'cut', cutAt: now() }
+      await table.write(finish(lease, current.id, { outcome: 'revoked', at: now(), evidence }, 0, by.at, at(by)))
+    }
+`,
+    ),
+    within: 20,
+  },
+  {
+    name: 'unverified',
+    says: 'What the issuer calls cut is not asked after.',
+    breaks: 'G4',
+    edits: one(
+      'functions/revoke/work.ts',
+      '        const ready = definition.capabilities.verifies\n',
+      '        const ready = false\n',
+    ),
+    within: 1000,
+  },
+  {
+    name: 'absent-for-error',
+    says: 'A provider that fails means that the credential is gone.',
+    breaks: 'G4',
+    edits: one(
+      'functions/revoke/issuer.ts',
+      `  status: 'retry',
+  said: \`the provider failed: \${codeOf(error)}\`,
+  effect: 'unknown',`,
+      `  status: 'absent',
+  said: \`the provider failed: \${codeOf(error)}\`,`,
+    ),
+    within: 500,
+  },
+  {
+    name: 'wrong-batch',
+    says: 'Where a batch fails, the same lease is tried again and again instead of each of them.',
+    breaks: 'G4',
+    edits: one(
+      'functions/revoke/issuer.ts',
+      '    for (const subject of batch) results.push(...(await eachAnswered([subject], call, instead)))',
+      '    for (const _ of batch) results.push(...(await eachAnswered(batch.slice(0, 1), call, instead)))',
+    ),
+    about: ['natures'],
+    within: 1000,
+  },
+  {
+    name: 'unanswered-forgotten',
+    says: 'A claim does not remember that an attempt follows whose answer may be lost.',
+    breaks: 'G4',
+    edits: [
+      {
+        file: 'functions/store/leases.ts',
+        find: `      ['unanswered', asker.unanswered],`,
+        replace: `      ['unanswered', false],`,
+      },
+    ],
+    within: 1000,
+  },
+  {
+    name: 'generation-ignored',
+    says: 'An outcome is written without looking whether another case has taken the lease meanwhile.',
+    breaks: 'G4',
+    edits: one(
+      'functions/store/leases.ts',
+      `const asRead = (lease: Lease) => [['state', '=', lease.state] as const, ['generation', '=', lease.generation] as const]`,
+      `const asRead = (lease: Lease) => [['state', '=', lease.state] as const]`,
+    ),
+    about: ['outages'],
+    within: 4000,
+  },
+  {
+    name: 'unsettled-final',
+    says: 'An outcome is final though a mint that is under way may still bring the credential to life.',
+    breaks: 'G4',
+    edits: one(
+      'functions/domain/settle.ts',
+      '  const unsettled = lease.unsettledUntil !== undefined && lease.unsettledUntil > now\n',
+      '  const unsettled = false as boolean\n',
+    ),
+    about: ['intents'],
+    within: 1000,
+  },
+
+  // G5: every state change is in the ledger.
+  {
+    name: 'segments-overwritten',
+    says: 'Segments of one hour have one name, and the last one stays.',
+    breaks: 'G5',
+    edits: one('functions/domain/segment.ts', '/${first}-${last}.jsonl`', '/segment.jsonl`'),
+    within: 20,
+  },
+  {
+    name: 'silent-untold',
+    says: 'Versions that tell no state are left out of the trail.',
+    breaks: 'G5',
+    edits: one(
+      'functions/prove/prove.ts',
+      '        if (untellable !== undefined) silent.push(untellable)\n',
+      '        if (untellable !== undefined && untellable.version > 2) silent.push(untellable)\n',
+    ),
+    within: 20,
+  },
+
+  // G6: a duplicated, reordered or replayed event changes nothing.
+  {
+    name: 'event-not-remembered',
+    says: 'An event that comes again opens a case of its own.',
+    breaks: 'G6',
+    edits: [
+      {
+        file: 'functions/intake/accept.ts',
+        find: `    if (known !== undefined) return { case: known, status: 'replayed' }\n`,
+        replace: '',
+      },
+      {
+        file: 'functions/intake/accept.ts',
+        find: '      id: caseKey(sender.source.name, event),\n      event,',
+        replace: '      id: caseKey(sender.source.name, event + now),\n      event: event + now,',
+      },
+    ],
+    about: ['replays'],
+    within: 500,
+  },
+  {
+    name: 'event-before-signature',
+    says: 'The event is remembered before its signature is looked at: a forged one keeps the real one out.',
+    breaks: 'G6',
+    edits: [
+      {
+        file: 'functions/intake/http.ts',
+        find: '    const sender = await senderOf(request)\n    try {\n      const trigger',
+        replace: `    const named = request.headers[SOURCE_HEADER] ?? ''
+    const claimed: unknown = (() => {
+      try {
+        return JSON.parse(Buffer.from(request.body).toString())
+      } catch {
+        return undefined
+      }
+    })()
+    const { id, source } = (claimed ?? {}) as { id?: string; source?: string }
+    const event = key('event', named, String(source), String(id))
+    const noted = { kind: 'event', case: key('case', named, event), by: { who: named, at: instant(clock.now()) } }
+    const first = await table.write({ put: { pk: 'EVENT#' + event, sk: 'EVENT', ...noted }, if: [['pk', 'absent']] })
+    const sender = await senderOf(request)
+    if (first.ok) await table.write({ delete: { pk: 'EVENT#' + event, sk: 'EVENT' } })
+    try {
+      const trigger`,
+      },
+    ],
+    about: ['forgeries'],
+    within: 1000,
+  },
+  {
+    name: 'event-before-case',
+    says: 'The event is remembered before its case is written, each by itself.',
+    breaks: 'G6',
+    edits: one(
+      'functions/store/cases.ts',
+      `  const done = await table.transact([
+    eventOf(opened, by),
+    { put: caseOfNew(opened, dueAt, by), if: [['pk', 'absent']] },`,
+      `  const noted = await table.write(eventOf(opened, by))
+  if (!noted.ok) return false
+  const done = await table.transact([
+    { put: caseOfNew(opened, dueAt, by), if: [['pk', 'absent']] },`,
+    ),
+    within: 2000,
+  },
+
+  // G7: no secret stands anywhere.
+  {
+    name: 'error-repeated',
+    says: 'What an issuer’s error says is kept as evidence.',
+    breaks: 'G7',
+    edits: one(
+      'functions/revoke/issuer.ts',
+      `  error instanceof Error && 'code' in error && typeof error.code === 'string' && /^[\\w.-]{1,64}$/.test(error.code)
+    ? error.code
+    : 'unexpected error'`,
+      `  error instanceof Error ? error.message : 'unexpected error'`,
+    ),
+    within: 500,
+  },
+  {
+    name: 'body-kept',
+    says: 'What is refused is kept as it came.',
+    breaks: 'G7',
+    edits: one(
+      'functions/intake/http.ts',
+      '        notes: problem.errors ?? [],\n',
+      "        notes: [{ path: '', message: Buffer.from(request.body).toString() }],\n",
+    ),
+    about: ['forgeries'],
+    within: 500,
+  },
+
+  // G8: one bad lease, event or issuer never holds up the others.
+  {
+    name: 'poison-spreads',
+    says: 'Where a batch fails, all of its leases have failed.',
+    breaks: 'G8',
+    edits: one(
+      'functions/revoke/issuer.ts',
+      '    if (batch.length <= 1) return batch.map(() => instead(error))\n',
+      '    if (batch.length >= 1) return batch.map(() => instead(error))\n',
+    ),
+    about: ['natures'],
+    within: 1000,
+  },
+  {
+    name: 'outage-spends',
+    says: 'An issuer that is away costs its leases their attempts.',
+    breaks: 'G8',
+    edits: [
+      {
+        file: 'functions/revoke/work.ts',
+        find: '    if (reached.kind === \'unknown\') return park(chunk, current, reached.said, by, watch)\n',
+        replace:
+          "    if (reached.kind === 'unknown' || reached.kind === 'not-now') return park(chunk, current, reached.said, by, watch)\n",
+      },
+    ],
+    about: ['outages'],
+    within: 500,
+  },
+
+  // G9: the pipeline cannot be turned into a weapon.
+  {
+    name: 'signature-unchecked',
+    says: 'Whoever names a source is believed.',
+    breaks: 'G9',
+    edits: one(
+      'functions/intake/http.ts',
+      '    verifyWebhook(request, { secrets, toleranceSeconds: settings.limits.clockSkewSeconds, now: clock.now() })\n',
+      '    if (secrets.length < 0) verifyWebhook(request, { secrets, toleranceSeconds: 0, now: clock.now() })\n',
+    ),
+    about: ['forgeries'],
+    within: 1000,
+  },
+  {
+    name: 'protected-not-held',
+    says: 'A case on a protected identity begins at once.',
+    breaks: 'G9',
+    edits: one(
+      'functions/domain/request.ts',
+      `): boolean => policy.holdable && identity !== undefined && isGuarded(settings, identity) && leastCautious(modes) !== 'observe'`,
+      `): boolean => policy.holdable && identity !== undefined && isGuarded(settings, identity) && leastCautious(modes) === 'observe'`,
+    ),
+    about: ['protected'],
+    within: 500,
+  },
+  {
+    name: 'paused-goes-on',
+    says: 'A case that somebody paused goes on cutting.',
+    breaks: 'G9',
+    edits: one(
+      'functions/revoke/issuer.ts',
+      '    if (why !== undefined || current?.paused === undefined) return why\n',
+      '    if (why !== undefined || current?.paused === undefined || current.paused.at !== undefined) return why\n',
+    ),
+    about: ['holds', 'outages'],
+    within: 1000,
+  },
+  {
+    name: 'kill-switch-ignored',
+    says: 'The kill switch is shown, and nobody asks it.',
+    breaks: 'G9',
+    edits: one(
+      'functions/revoke/issuer.ts',
+      '    const why = whyStopped(control)\n',
+      "    const why = control === undefined || whyStopped(control) !== '' ? undefined : whyStopped(control)\n",
+    ),
+    about: ['kill-switch'],
+    within: 1000,
+  },
+  {
+    name: 'exempt-touched',
+    says: 'A lease of an exempt identity is cut like any other.',
+    breaks: 'G9',
+    edits: one(
+      'functions/revoke/gather.ts',
+      "  if (decision.do !== 'claim' && decision.do !== 'release') return undefined\n  if (isExempt",
+      "  if (decision.do !== 'claim' && decision.do !== 'wait') return undefined\n  if (decision.do === 'claim') return undefined\n  if (isExempt",
+    ),
+    about: ['exempt'],
+    within: 1000,
+  },
+]
