@@ -1,56 +1,83 @@
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { runBench } from '../lib/bench/bench.ts'
+import type { PartName } from '../lib/bench/bench.ts'
+import { FULL, MILLION, PARTS, QUICK, runBench } from '../lib/bench/bench.ts'
 import { terminal } from '../lib/local/terminal.ts'
 
-const USAGE = `npm run bench [-- options]
+const USAGE = `npm run bench [-- part ...] [-- options]
 
-Measures how long it takes from an event to the fence, to containment and to the last outcome, for few and for many
-leases of one identity, how much memory that takes, and what each function's bundle weighs. It asserts nothing.
+Measures, prints tables and asserts nothing. Without parts, all of them: about twenty minutes on two quiet cores.
 
-  --sizes LIST     numbers of leases (default: 1,1000,100000); 0 leaves the pipeline out
-  --repeat N       runs of each (default: 5, above 10,000 leases 1)
-  --imports N      cold imports of each bundle (default: 7); 0 leaves them out
-  --json FILE      writes everything that was measured, with the machine and the versions
-  --profile DIR    writes CPU profiles of the pipeline's processes (they slow it down)
+  containment   time to the fence and to containment, from one lease to a million
+  revoke        real PostgreSQL roles cut and deleted by the whole pipeline, beside loops that do nothing but the SQL
+  register      registrations a second and their latency, with and without a running case
+  cost          every billed unit of a case of 100,000 leases, priced, and of registrations
+  growth        time and memory a lease, from a thousand leases to a hundred thousand
+  cold          size and import time of each function's bundle
+
+  --quick       small numbers, to see that it works: about three minutes
+  --sizes LIST  numbers of roles for revoke (default: 500,2000,10000)
+  --rounds N    rounds of revoke (default: 3)
+  --million     a million leases in growth as well
+  --json FILE   writes what was measured, part by part, with machine, versions and seed; other parts in the file stay
   --help
 
-100,000 leases take five to fifteen minutes. The store is the embedded one: linux-x64 only.
+The store and the database server are the embedded ones: linux-x64 only. \`npm run bench:docs\` makes the tables of
+docs/benchmarks.md and docs/scale.md from docs/benchmarks.json.
 `
 
-const { values } = parseArgs({
+const { values, positionals } = parseArgs({
   options: {
-    sizes: { type: 'string', default: '1,1000,100000' },
-    repeat: { type: 'string' },
-    imports: { type: 'string', default: '7' },
+    quick: { type: 'boolean' },
+    sizes: { type: 'string' },
+    rounds: { type: 'string' },
+    million: { type: 'boolean' },
     json: { type: 'string' },
-    profile: { type: 'string' },
     help: { type: 'boolean' },
   },
+  allowPositionals: true,
   strict: true,
 })
 
-const whole = (text: string, least: number, most: number) =>
-  /^\d{1,9}$/.test(text) && Number(text) >= least && Number(text) <= most ? Number(text) : undefined
+const isPart = (name: string): name is PartName => PARTS.some((part) => part === name)
+const whole = (text: string, most: number): number =>
+  /^\d{1,7}$/.test(text) && Number(text) >= 1 && Number(text) <= most ? Number(text) : Number.NaN
 
-const sizes = values.sizes.split(',').map((size) => whole(size.trim(), 0, 1_000_000))
-const repeat = values.repeat === undefined ? 'default' : whole(values.repeat, 1, 100)
-const imports = whole(values.imports, 0, 100)
+const base = values.quick === true ? QUICK : FULL
+const sizes = values.sizes === undefined ? base.revoke.sizes : values.sizes.split(',').map((size) => whole(size.trim(), 100_000))
+const rounds = values.rounds === undefined ? base.revoke.rounds : whole(values.rounds, 100)
+const unknown = positionals.filter((name) => !isPart(name))
 
 if (values.help === true) {
   process.stdout.write(USAGE)
-} else if (sizes.includes(undefined) || repeat === undefined || imports === undefined) {
-  process.stderr.write('--sizes takes whole numbers up to 1000000, --repeat 1 to 100, --imports 0 to 100\n')
+} else if (unknown.length > 0 || [...sizes, rounds].some(Number.isNaN)) {
+  const said =
+    unknown.length > 0
+      ? `no such part: ${unknown.join(', ')}; there are ${PARTS.join(', ')}`
+      : '--sizes and --rounds take whole numbers from 1'
+  process.stderr.write(`${said}\n`)
   process.exitCode = 2
 } else {
-  const { line, progress } = terminal(process.stdout)
+  const { line, progress, live } = terminal(process.stdout)
+  let last = 0
+  // Whoever hears of the exit ends what it started.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
   await runBench({
-    sizes: sizes.flatMap((size) => (size === undefined || size === 0 ? [] : [size])),
-    repeat: (size) => (repeat !== 'default' ? repeat : size > 10_000 ? 1 : 5),
-    imports,
+    parts: positionals.length === 0 ? PARTS : PARTS.filter((part) => positionals.includes(part)),
+    scale: {
+      ...base,
+      revoke: { sizes, rounds },
+      ...(values.million === true ? { growth: [...base.growth, MILLION] } : {}),
+    },
     print: line,
-    progress,
+    // Into a file, a line now and then shows that it lives.
+    progress: (text) => {
+      if (live) progress(text)
+      else if (performance.now() - last > 10_000) {
+        last = performance.now()
+        line(text)
+      }
+    },
     ...(values.json === undefined ? {} : { json: resolve(values.json) }),
-    ...(values.profile === undefined ? {} : { profile: resolve(values.profile) }),
   })
 }

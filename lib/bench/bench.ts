@@ -1,174 +1,192 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { loadavg, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { BundleRun } from './bundles.ts'
-import { measureBundles } from './bundles.ts'
-import type { Calls } from './counted.ts'
+import { bundlesText, measureBundles } from './bundles.ts'
+import type { CostRun } from './cost.ts'
+import { costText, measureCost } from './cost.ts'
+import type { GrowthRun, Size } from './growth.ts'
+import { containmentText, growthText, measureGrowth } from './growth.ts'
 import { install } from './installation.ts'
-import type { LeaseRun } from './leases.ts'
-import { measureLeases } from './leases.ts'
-import type { Spread } from './report.ts'
-import { figure, machine, shown, spread, table } from './report.ts'
+import type { RegistrationRun } from './registrations.ts'
+import { measureRegistrations, registrationsText } from './registrations.ts'
+import type { Machine } from './report.ts'
+import { figure, machine } from './report.ts'
+import type { RevocationRun } from './revocations.ts'
+import { measureRevocations, revocationsText } from './revocations.ts'
+import type { World } from './world.ts'
+import { makeWorld } from './world.ts'
+
+export const PARTS = ['containment', 'revoke', 'register', 'cost', 'growth', 'cold'] as const
+export type PartName = (typeof PARTS)[number]
+
+/** What a part measured. */
+export interface Measurements {
+  readonly containment: readonly GrowthRun[]
+  readonly revoke: readonly RevocationRun[]
+  readonly register: RegistrationRun
+  readonly cost: CostRun
+  readonly growth: readonly GrowthRun[]
+  readonly cold: { readonly bare: BundleRun; readonly bundles: readonly BundleRun[] }
+}
+
+/** A part with where and when it was measured; parts may come from several runs. */
+export interface Part<Name extends PartName> {
+  readonly date: string
+  readonly machine: Machine
+  /** What chose the roles with sessions, the order of turns and the names of leases: all follow from places, so it says nothing but this. */
+  readonly seed: number
+  /** Load of the machine's cores by others and by ourselves, over the minute before. */
+  readonly load: number
+  /** Seconds that the part took. */
+  readonly seconds: number
+  readonly measured: Measurements[Name]
+}
+
+/** The file that `--json` writes, and that the tables of the documentation are made from. */
+export type Results = { readonly [Name in PartName]?: Part<Name> }
+
+/** How large each part is. */
+export interface Scale {
+  readonly containment: readonly Size[]
+  readonly growth: readonly Size[]
+  readonly revoke: { readonly sizes: readonly number[]; readonly rounds: number }
+  readonly register: { readonly roles: number; readonly clients: number; readonly seconds: number }
+  readonly cost: { readonly leases: number; readonly registrations: number }
+  readonly imports: number
+}
+
+const contained = (leases: number, repeat: number): Size => ({ leases, repeat, whole: false })
+const followed = (leases: number): Size => ({ leases, repeat: 1, whole: true })
+
+/** About twenty minutes on two quiet cores. */
+export const FULL: Scale = {
+  containment: [contained(1, 5), contained(1000, 5), contained(100_000, 3), contained(1_000_000, 1)],
+  growth: [followed(1000), followed(10_000), followed(100_000)],
+  revoke: { sizes: [500, 2000, 10_000], rounds: 3 },
+  register: { roles: 10_000, clients: 4, seconds: 15 },
+  cost: { leases: 100_000, registrations: 2000 },
+  imports: 7,
+}
+
+/** About three minutes: to see that it works. */
+export const QUICK: Scale = {
+  containment: [contained(1, 2), contained(1000, 2)],
+  growth: [followed(1000), followed(5000)],
+  revoke: { sizes: [500], rounds: 1 },
+  register: { roles: 500, clients: 4, seconds: 3 },
+  cost: { leases: 2000, registrations: 200 },
+  imports: 1,
+}
+
+export const MILLION: Size = followed(1_000_000)
 
 export interface BenchOptions {
-  /** Numbers of leases; empty: no pipeline run. */
-  readonly sizes: readonly number[]
-  /** Runs of each size. */
-  readonly repeat: (size: number) => number
-  /** Tries of each cold import; 0: none. */
-  readonly imports: number
+  readonly parts: readonly PartName[]
+  readonly scale: Scale
+  /** Written after each part; what it holds of other parts stays. */
   readonly json?: string
-  readonly profile?: string
   readonly print: (text: string) => void
   readonly progress: (text: string) => void
 }
 
-/** Measures, prints tables, and writes the same as JSON. Asserts nothing about time: a machine is slow or it is not. */
-export async function runBench(options: BenchOptions): Promise<void> {
-  const { print, progress } = options
+const SEED = 1
+
+/** Measures part by part, prints tables, and writes the same as JSON. Asserts nothing about time: a machine is slow or it is not. */
+export async function runBench({ parts, scale, json, print, progress }: BenchOptions): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'rescind-bench-'))
+  // The database server runs as another user, and must come to its files.
+  chmodSync(folder, 0o755)
+  const remove = () => rmSync(folder, { recursive: true, force: true })
+  process.once('exit', remove)
   try {
-    const about = { date: new Date().toISOString(), machine: machine() }
-    const { cpu, cores, memory, system, node, versions, commit } = about.machine
-    print(`${about.date.slice(0, 10)}; ${cpu}, ${cores} cores, ${memory} GB; ${system}; node ${node}; commit ${commit}`)
-    print(
-      Object.entries(versions)
-        .map(([name, version]) => `${name} ${version}`)
-        .join(', '),
-    )
-    progress('bundling and synthesising')
-    const installation = await install(folder)
-
-    const runs: LeaseRun[] = []
-    for (const leases of options.sizes)
-      runs.push(
-        await measureLeases(installation, join(folder, 'runs'), leases, options.repeat(leases), options.profile, progress),
-      )
-    if (runs.length > 0) print(leasesText(runs))
-
-    const cold = await measureBundles(installation.functions, options.imports, progress)
-    print(bundlesText(cold.bare, cold.bundles))
-    if (options.json !== undefined) {
-      mkdirSync(dirname(options.json), { recursive: true })
-      writeFileSync(options.json, `${JSON.stringify({ ...about, leases: runs, ...cold }, null, 2)}\n`)
+    const here = machine()
+    print(machineText(new Date().toISOString(), here))
+    let made: World | undefined
+    const world = async () => {
+      progress('bundling and synthesising')
+      made ??= await makeWorld(join(folder, 'world'))
+      return made
+    }
+    for (const name of parts) {
+      const start = performance.now()
+      const own = join(folder, name)
+      const told = (text: string) => progress(`${name}: ${text} (${Math.round((performance.now() - start) / 1000)} s)`)
+      const part = async <Name extends PartName>(named: Name, measured: Measurements[Name]): Promise<void> => {
+        const found: Part<Name> = {
+          date: new Date().toISOString(),
+          machine: here,
+          seed: SEED,
+          load: loadavg()[0] ?? Number.NaN,
+          seconds: (performance.now() - start) / 1000,
+          measured,
+        }
+        print(`\n${textOf(named, found)}\n\n(${figure(found.seconds)} s)`)
+        if (json !== undefined) keep(json, { [named]: found })
+      }
+      switch (name) {
+        case 'containment':
+          await part(name, await measureGrowth(await world(), { sizes: scale.containment, folder: own, progress: told }))
+          break
+        case 'growth':
+          await part(name, await measureGrowth(await world(), { sizes: scale.growth, folder: own, progress: told }))
+          break
+        case 'revoke':
+          await part(name, await measureRevocations(await world(), { ...scale.revoke, folder: own, progress: told }))
+          break
+        case 'register':
+          await part(name, await measureRegistrations(await world(), { ...scale.register, folder: own, progress: told }))
+          break
+        case 'cost':
+          await part(name, await measureCost(await world(), { ...scale.cost, folder: own, progress: told }))
+          break
+        case 'cold': {
+          told('bundling and synthesising')
+          const { functions } = await install(join(folder, 'installation'))
+          await part(name, await measureBundles(functions, scale.imports, told))
+        }
+      }
+      rmSync(own, { recursive: true, force: true })
     }
   } finally {
-    rmSync(folder, { recursive: true, force: true })
+    remove()
+    process.off('exit', remove)
   }
 }
 
-const number = (value: number) => value.toLocaleString('en-US')
-type Run = LeaseRun['runs'][number]
-const of = (run: LeaseRun, pick: (measured: Run) => number): Spread => spread(run.runs.map(pick))
-
-function leasesText(runs: readonly LeaseRun[]): string {
-  const rows: readonly (readonly [string, (measured: Run) => number])[] = [
-    ['fence, ms', (one) => one.milliseconds.fence],
-    ['containment, ms', (one) => one.milliseconds.containment],
-    ['first outcome, ms', (one) => one.milliseconds.firstOutcome],
-    ['last outcome, ms', (one) => one.milliseconds.lastOutcome],
-    ['case closed, ms', (one) => one.milliseconds.closed],
-    ['trail complete, ms', (one) => one.milliseconds.proven],
-    ['leases per second', (one) => one.leasesPerSecond],
-    ['memory before the event, MB', (one) => one.memory.before],
-    ['peak memory, MB', (one) => one.memory.peak],
-    ['held at the first tenth, MB', (one) => one.memory.held[0] ?? Number.NaN],
-    ['held at the last tenth, MB', (one) => one.memory.held.at(-1) ?? Number.NaN],
-    ['CPU of the pipeline, s', (one) => one.cpuSeconds],
-    ['CPU of the store, s', (one) => one.storeCpuSeconds ?? Number.NaN],
-  ]
-  const head = ['from the event to', ...runs.map(({ leases }) => `${number(leases)} ${leases === 1 ? 'lease' : 'leases'}`)]
-  const [least, most] = [runs[0], runs.at(-1)]
-  const text = [
-    '\n## Leases of one identity\n',
-    table(
-      head,
-      rows.map(([name, pick]) => [name, ...runs.map((run) => shown(of(run, pick)))]),
-    ),
-    '',
-    `A compromise of the identity, measured ${runs.map((run) => `${times(run.runs.length)} with ${number(run.leases)}`).join(', ')}: median (least-most).`,
-    'Stages, store adapter and the reading of the stream are the real ones, all in one process; the store is the embedded one with a',
-    'database file, in a process of its own; queues are lists in memory, ten messages of a lane under way at once; the archive is a',
-    'folder; the provider answers at once. Each run has fresh processes and a copy of the same store. Memory is that of the pipeline:',
-    'resident before the event and at the most, in a heap of 256 MB at the most; held: reachable after a full collection, when the',
-    'first tenth of the leases had its outcome, and when the last had.',
-    'Fence: the write that closes it is answered. Containment: the lever is pulled. Trail: the record of the closing is archived.',
-    registeredText(runs),
-  ]
-  if (least !== undefined && most !== undefined && least !== most) {
-    const ratio = (pick: (measured: Run) => number) => figure(of(most, pick).median / of(least, pick).median)
-    text.push(
-      `With ${number(most.leases / least.leases)} times the leases: fence ${ratio((one) => one.milliseconds.fence)} times, containment ` +
-        `${ratio((one) => one.milliseconds.containment)} times, peak memory ${ratio((one) => one.memory.peak)} times, last outcome ` +
-        `${ratio((one) => one.milliseconds.lastOutcome)} times.`,
-    )
-  }
-  if (most !== undefined) text.push(callsText(most))
-  return text.join('\n')
+export function readResults(path: string): Results {
+  return existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Results) : {}
 }
 
-const times = (count: number) => (count === 1 ? 'once' : `${count} times`)
-
-function registeredText(runs: readonly LeaseRun[]): string {
-  const told = runs.map(({ leases, registered: { real, copied, seconds } }) =>
-    copied === 0
-      ? `${number(leases)}: all by the registration's own function`
-      : `${number(leases)}: ${real} by the registration's own function, ${number(copied)} as copies of the items it wrote (compared with ${real} real ones) in ${figure(seconds)} s`,
-  )
-  return `Registered beforehand: ${told.join('; ')}.`
+function keep(path: string, results: Results): void {
+  mkdirSync(dirname(path), { recursive: true })
+  writeFileSync(path, `${JSON.stringify({ ...readResults(path), ...results }, null, 2)}\n`)
 }
 
-/** Where the calls go, of the last run with the most leases. */
-function callsText({ leases, runs }: LeaseRun): string {
-  const counts = runs.at(-1)?.counts ?? {}
-  const rows = Object.entries(counts).flatMap(([stage, operations]) =>
-    Object.entries(operations).map(([operation, { calls, items, milliseconds }]: [string, Calls]) => ({
-      cells: [
-        `${stage}: ${operation}`,
-        number(calls),
-        number(items),
-        figure(items / leases),
-        figure(milliseconds / calls),
-        figure(milliseconds / 1000),
-      ],
-      milliseconds,
-    })),
-  )
-  rows.sort((one, other) => other.milliseconds - one.milliseconds)
-  return [
-    `\n### Calls of the store with ${number(leases)}\n`,
-    table(
-      ['stage: call', 'calls', 'items', 'items per lease', 'ms per call', 'seconds'],
-      rows.slice(0, 12).map(({ cells }) => cells),
-    ),
-    '',
-    'Of the last run, the twelve most expensive. Seconds are waiting times added up; calls side by side wait for each other.',
-  ].join('\n')
+const TITLES: Readonly<Record<PartName, string>> = {
+  containment: 'Fence and containment',
+  revoke: 'Revocations of real roles',
+  register: 'Registrations',
+  cost: 'Cost',
+  growth: 'Growth',
+  cold: 'Bundles and cold imports',
 }
 
-function bundlesText(bare: BundleRun, bundles: readonly BundleRun[]): string {
-  const kilo = (bytes: number) => figure(bytes / 1000)
-  const measured = bare.processes.length > 0
-  const start = spread(bare.processes)
-  const rows = bundles.map(({ name, bytes, zipped, imports, processes }) => [
-    name,
-    kilo(bytes),
-    kilo(zipped),
-    ...(measured
-      ? [shown(spread(imports)), shown(spread(processes)), `${(spread(processes).median / start.median).toFixed(2)}`]
-      : []),
-  ])
-  if (measured) rows.push([bare.name, '', '', '', shown(start), '1.00'])
-  return [
-    '\n## Bundles\n',
-    table(['function', 'minified, KB', 'gzip, KB', ...(measured ? ['import, ms', 'process, ms', 'to bare node'] : [])], rows),
-    '',
-    ...(measured
-      ? [
-          `Each bundle in a fresh process with the environment of the template (source maps on, as in Lambda), ${times(bare.processes.length)} after one warming`,
-          'round over all of them: median (least-most). Import is `import()` of the bundle alone; process is start to end, beside a node',
-          'that does nothing.',
-        ]
-      : []),
-  ].join('\n')
+const texts: { readonly [Name in PartName]: (measured: Measurements[Name]) => string } = {
+  containment: containmentText,
+  revoke: revocationsText,
+  register: registrationsText,
+  cost: costText,
+  growth: growthText,
+  cold: ({ bare, bundles }) => bundlesText(bare, bundles),
+}
+
+/** A part as Markdown. */
+export const textOf = <Name extends PartName>(name: Name, { measured }: Part<Name>): string =>
+  `## ${TITLES[name]}\n\n${texts[name](measured)}`
+
+/** Where and when, in a line. */
+export function machineText(date: string, { cpu, cores, memory, system, node, versions, commit }: Machine): string {
+  const parts = Object.entries(versions).map(([name, version]) => `${name} ${version}`)
+  return `${date.slice(0, 10)}; ${cpu}, ${cores} cores, ${memory} GB; ${system}; node ${node}; commit ${commit}; ${parts.join(', ')}.`
 }

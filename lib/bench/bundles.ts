@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Bundled } from './installation.ts'
+import { figure, shown, spread, table } from './report.ts'
 
 const run = promisify(execFile)
 
@@ -68,4 +69,31 @@ async function timed(
   const start = performance.now()
   const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', code, ...args], { env })
   return { import: Number(stdout), process: performance.now() - start }
+}
+
+export function bundlesText(bare: BundleRun, bundles: readonly BundleRun[]): string {
+  const kilo = (bytes: number) => figure(bytes / 1000)
+  const measured = bare.processes.length > 0
+  const start = spread(bare.processes)
+  const rows = bundles.map(({ name, bytes, zipped, imports, processes }) => [
+    name,
+    kilo(bytes),
+    kilo(zipped),
+    ...(measured
+      ? [shown(spread(imports)), shown(spread(processes)), `${(spread(processes).median / start.median).toFixed(2)}`]
+      : []),
+  ])
+  if (measured) rows.push([bare.name, '', '', '', shown(start), '1.00'])
+  const times = bare.processes.length === 1 ? 'once' : `${bare.processes.length} times`
+  return [
+    table(['function', 'minified, KB', 'gzip, KB', ...(measured ? ['import, ms', 'process, ms', 'to bare node'] : [])], rows),
+    '',
+    ...(measured
+      ? [
+          `Each bundle in a fresh process with the environment of the template (source maps on, as in Lambda), ${times} after one warming`,
+          'round over all of them: median (least-most). Import is `import()` of the bundle alone; process is start to end, beside a node',
+          'that does nothing.',
+        ]
+      : []),
+  ].join('\n')
 }

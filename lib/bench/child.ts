@@ -1,14 +1,8 @@
 import type { Job } from './job.ts'
 import { fillLeases, previewLeases } from './preview.ts'
-import { registerLeases } from './register.ts'
-import { revokeLeases } from './revoke.ts'
 
 function doing(job: Job): Promise<unknown> {
   switch (job.do) {
-    case 'register':
-      return registerLeases(job.leases, job.table)
-    case 'revoke':
-      return revokeLeases(job)
     case 'fill':
       return fillLeases(job.leases, job.table)
     case 'preview':

@@ -1,4 +1,4 @@
-import type { Check, Item, Table, Write } from '../../functions/store/table.ts'
+import type { Item, Table } from '../../functions/store/table.ts'
 
 /** What one stage asked of the table. */
 export interface Calls {
@@ -12,10 +12,8 @@ export interface Calls {
 /** By stage, then by operation. */
 export type Counts = Record<string, Record<string, Calls>>
 
-type Operation = Write | Check
-
-/** A table that counts what passes through, and tells of writes that were taken. */
-export function counted(table: Table, stage: string, counts: Counts, onWritten?: (writes: readonly Operation[]) => void): Table {
+/** A table that counts what passes through. */
+export function counted(table: Table, stage: string, counts: Counts): Table {
   counts[stage] ??= {}
   const mine = counts[stage]
   async function count<Result>(name: string, call: () => Promise<Result>, items: (result: Result) => number): Promise<Result> {
@@ -53,24 +51,24 @@ export function counted(table: Table, stage: string, counts: Counts, onWritten?:
         () => table.index(input),
         ({ items }) => items.length,
       ),
-    async write(write) {
-      const done = await count(
+    write: (write) =>
+      count(
         'write',
         () => table.write(write),
         () => 1,
-      )
-      if (done.ok) onWritten?.([write])
-      return done
-    },
-    async transact(operations) {
-      const done = await count(
+      ),
+    writeEach: (writes) =>
+      count(
+        'writeEach',
+        () => table.writeEach(writes),
+        () => writes.length,
+      ),
+    transact: (operations) =>
+      count(
         'transact',
         () => table.transact(operations),
         () => operations.length,
-      )
-      if (done.ok) onWritten?.(operations)
-      return done
-    },
+      ),
     putAll: (items: readonly Item[]) =>
       count(
         'putAll',
@@ -79,13 +77,3 @@ export function counted(table: Table, stage: string, counts: Counts, onWritten?:
       ),
   }
 }
-
-/** Whether a write sets something at or below a top-level attribute (`outcomes`), to `value` if one is given. */
-export const sets = (write: Operation, attribute: string, value?: unknown): boolean =>
-  'update' in write &&
-  (write.set ?? []).some(
-    ([path, to]) => (typeof path === 'string' ? path : path[0]) === attribute && (value === undefined || to === value),
-  )
-
-export const keyOf = (write: Operation): { readonly pk: string; readonly sk: string } =>
-  'put' in write ? write.put : 'update' in write ? write.update : 'delete' in write ? write.delete : write.check

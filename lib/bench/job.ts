@@ -1,19 +1,5 @@
-import type { Counts } from './counted.ts'
-
 /** What a child process is told, and what it answers. Each size runs in processes of its own, so that peaks are honest. */
-export type Job =
-  | { readonly do: 'register'; readonly leases: number; readonly table: string }
-  | {
-      readonly do: 'revoke'
-      readonly leases: number
-      readonly table: string
-      readonly auditIndex: string
-      readonly endpoint: string
-      readonly archive: string
-      readonly closingFilters: readonly string[]
-    }
-  | { readonly do: 'fill'; readonly leases: number; readonly table: string }
-  | PreviewJob
+export type Job = { readonly do: 'fill'; readonly leases: number; readonly table: string } | PreviewJob
 
 export interface PreviewJob {
   readonly do: 'preview'
@@ -34,29 +20,4 @@ export interface Registered {
   /** Copies that were compared with the items of a real registration, and equal. */
   readonly compared: number
   readonly seconds: number
-}
-
-/** Milliseconds from the event's arrival at `accept`. */
-export interface Measured {
-  readonly milliseconds: {
-    readonly fence: number
-    readonly containment: number
-    readonly firstOutcome: number
-    readonly lastOutcome: number
-    readonly closed: number
-    /** The audit record of the closing is in its segment and indexed. */
-    readonly proven: number
-  }
-  readonly leasesPerSecond: number
-  /**
-   * Megabytes: resident before the event and at the most, and what was held right after a full collection each time
-   * another tenth of the leases had its outcome.
-   */
-  readonly memory: { readonly before: number; readonly peak: number; readonly held: readonly number[] }
-  /** Seconds of CPU of the pipeline's process, the store's not included. */
-  readonly cpuSeconds: number
-  readonly segments: number
-  readonly records: number
-  readonly chunks: number
-  readonly counts: Counts
 }

@@ -4,7 +4,7 @@ import { credentialItem, identityItem, issuerItem, leaseOfSort, leaseSort } from
 import { readOnly } from '../../functions/store/read-only.ts'
 import type { Item, ItemKey, Table } from '../../functions/store/table.ts'
 import { IDENTITY, ISSUER } from './identity.ts'
-import { FREE } from './provider.ts'
+import { definition as FREE } from './provider.ts'
 
 /** Of so many leases, one shares its credential with a lease of somebody else, and one delegates to somebody else. */
 export const EVERY = 50
@@ -131,6 +131,7 @@ export function madeTable(leases: number, now: number): Table {
       },
       index: async () => ({ items: [] }),
       write: async () => ({ ok: false, current: undefined }),
+      writeEach: async () => [],
       transact: async () => ({ ok: false, failed: [], current: [] }),
       putAll: async () => {},
     }),

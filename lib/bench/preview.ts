@@ -20,7 +20,7 @@ import { counted } from './counted.ts'
 import { BROKER, IDENTITY, ISSUER, settings } from './identity.ts'
 import type { PreviewJob } from './job.ts'
 import { EVERY, madeTable, OTHER } from './made.ts'
-import { FREE } from './provider.ts'
+import { definition as FREE } from './provider.ts'
 import { registerLeases } from './register.ts'
 
 /** Puts in one transaction, and transactions at once. */

@@ -1,19 +1,23 @@
 import * as z from 'zod/mini'
 import type { Definition, Provider, ProviderModule } from '../../functions/providers/contract.ts'
+import { IssuerUnavailable } from '../../functions/providers/contract.ts'
 
 /**
- * A provider that costs nothing and remembers no lease: what is measured is the pipeline, and memory is its own.
+ * A provider that costs nothing and remembers no lease: what is measured is the pipeline, and memory is its own. The
+ * benchmark copies this file among the providers of the functions that it bundles, so it imports the contract alone.
  */
 
 const Target = z.strictObject({ name: z.string() })
 const LeverOf = z.strictObject({ group: z.string() })
+/** `silent`: an issuer that takes every call and answers none, until the call's time is over. */
+const Settings = z.object({ silent: z.optional(z.boolean()) })
 
-export const FREE: Definition = {
+export const definition: Definition = {
   name: 'free',
   title: 'A provider that costs nothing',
   target: Target,
   lever: LeverOf,
-  settings: z.object({}),
+  settings: Settings,
   credential: (target) => Target.parse(target).name,
   leverName: (lever) => LeverOf.parse(lever).group,
   capabilities: {
@@ -31,28 +35,36 @@ export const FREE: Definition = {
   permissions: [],
 }
 
-export interface FreeProvider extends ProviderModule {
-  /** Leases that were cut, and asked after. */
-  readonly counted: { revoked: number; verified: number }
+/** Hears of what the issuer is asked for, in the process that runs the bundles. */
+type Listener = (what: 'contained' | 'revoked' | 'verified', count: number) => void
+const tell: Listener = (what, count) => {
+  const listener: unknown = Reflect.get(globalThis, 'rescindBench')
+  if (typeof listener === 'function') listener(what, count)
 }
 
-/** @param onContained called when the lever is pulled */
-export function freeProvider(onContained: () => void): FreeProvider {
-  const counted = { revoked: 0, verified: 0 }
-  const provider: Provider = {
-    async revoke(batch) {
-      counted.revoked += batch.length
-      return batch.map(() => ({ status: 'revoked', said: 'cut' }))
-    },
-    async verify(batch) {
-      counted.verified += batch.length
-      return batch.map(() => ({ status: 'dead', said: 'it does not log in' }))
-    },
-    async contain() {
-      onContained()
-      return { status: 'done', said: 'contained' }
-    },
-    async close() {},
-  }
-  return { definition: FREE, connect: async () => provider, counted }
+const free: Provider = {
+  async revoke(batch) {
+    tell('revoked', batch.length)
+    return batch.map(() => ({ status: 'revoked', said: 'cut' }))
+  },
+  async verify(batch) {
+    tell('verified', batch.length)
+    return batch.map(() => ({ status: 'dead', said: 'it does not log in' }))
+  },
+  async contain() {
+    tell('contained', 1)
+    return { status: 'done', said: 'contained' }
+  },
+  async close() {},
+}
+
+async function never(): Promise<never> {
+  await new Promise((resolve) => setTimeout(resolve, definition.limits.callSeconds * 1000))
+  throw new IssuerUnavailable('no answer in time')
+}
+const silent: Provider = { revoke: never, verify: never, contain: never, async close() {} }
+
+export const provider: ProviderModule = {
+  definition,
+  connect: async ({ settings }) => (Settings.parse(settings).silent === true ? silent : free),
 }

@@ -12,7 +12,7 @@ import { credentialItem, leaseItem, leaseSort, scopeOfCredential, shardPartition
 import type { Item, ItemKey, Table } from '../../functions/store/table.ts'
 import { BROKER, IDENTITY, ISSUER, settings } from './identity.ts'
 import type { Registered } from './job.ts'
-import { FREE } from './provider.ts'
+import { definition as FREE } from './provider.ts'
 
 /** Leases registered by the real function; the rest are copies of the first one's items. */
 const REAL = 50

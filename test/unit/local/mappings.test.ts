@@ -1,5 +1,5 @@
-import { describe, expect, it } from 'vitest'
-import { failures } from '../../../lib/local/mappings.ts'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { failures, precedence } from '../../../lib/local/mappings.ts'
 import { rateSeconds } from '../../../lib/local/schedules.ts'
 
 /** AWS Lambda developer guide, "Implementing partial batch responses": what counts as success and as failure. */
@@ -30,5 +30,51 @@ describe('a rate', () => {
     for (const text of ['cron(0 12 * * ? *)', 'rate(0 minutes)', 'rate(1 second)', 'at(2026-11-20T13:00:00)']) {
       expect(() => rateSeconds(text, 'App/Sweep')).toThrow(/App\/Sweep: /)
     }
+  })
+})
+
+describe('on one machine, what has no ceiling goes first', () => {
+  beforeEach(() => void vi.useFakeTimers())
+  afterEach(() => void vi.useRealTimers())
+
+  const tried = (first: ReturnType<typeof precedence>) => {
+    const state = { gone: false }
+    void first.turn().then(() => {
+      state.gone = true
+    })
+    return state
+  }
+
+  it('nobody waits while there is none', async () => {
+    const state = tried(precedence())
+    await vi.advanceTimersByTimeAsync(0)
+    expect(state.gone).toBe(true)
+  })
+
+  it('the others wait until the last of it is done, and a moment for what follows from it', async () => {
+    const first = precedence()
+    const [one, two] = [first.enter(), first.enter()]
+    const state = tried(first)
+    one()
+    await vi.advanceTimersByTimeAsync(200)
+    expect(state.gone).toBe(false)
+    two()
+    await vi.advanceTimersByTimeAsync(50)
+    const three = first.enter()
+    await vi.advanceTimersByTimeAsync(200)
+    expect(state.gone).toBe(false)
+    three()
+    await vi.advanceTimersByTimeAsync(100)
+    expect(state.gone).toBe(true)
+  })
+
+  it('but for no longer than a second', async () => {
+    const first = precedence()
+    first.enter()
+    const state = tried(first)
+    await vi.advanceTimersByTimeAsync(999)
+    expect(state.gone).toBe(false)
+    await vi.advanceTimersByTimeAsync(1)
+    expect(state.gone).toBe(true)
   })
 })
