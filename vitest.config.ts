@@ -38,6 +38,8 @@ export default defineConfig({
       project('infra', 60_000, 120_000),
       project('conformance', 60_000, 60_000),
       project('scenarios', 180_000, 120_000),
+      // Its seeds run in processes of their own, which share the machine with whatever else is tested.
+      project('simulation', 900_000),
     ],
   },
 })

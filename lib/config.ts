@@ -30,7 +30,7 @@ const EnvironmentConfig = z.strictObject({
 })
 
 const ProviderConfig = z.strictObject({
-  /** Workers at once for P1 and P2 together; what the provider's definition says where absent. P0 has no ceiling. */
+  /** Workers at once for P1 and P2 together, at least three each; what the provider's definition says where absent. P0 has no ceiling. */
   concurrency: Concurrency.optional(),
 })
 
@@ -75,6 +75,11 @@ const Shape = z.strictObject({
       /** Requests a second, and the burst above it, for the whole API. */
       rate: z.int().min(1).max(10000).default(500),
       burst: z.int().min(1).max(5000).default(1000),
+      /**
+       * Registrars at once, at most: what registrations may take of the account's concurrency (1,000 by default), so that
+       * planners and workers find room. `none` where the account has no room for a reservation.
+       */
+      registrars: z.union([z.int().min(1).max(10000), z.literal('none')]).default(200),
     })
     .prefault({}),
   alarms: z

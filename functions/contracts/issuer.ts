@@ -12,6 +12,8 @@ export const IssuerDeclaration = z.strictObject({
   environment: z.optional(name(64)),
   /** Never goes further here than this, whatever the configuration's rules say. Left out: as before, at first `enforce`. */
   mode: z.optional(Mode),
+  /** Never called faster than this, whatever it would take. Left out: its provider's own ceiling. */
+  limits: z.optional(z.strictObject({ callsPerSecond: z.number().check(z.minimum(0.1), z.maximum(10000)) })),
   /** How long a cut credential is kept before it is deleted, in seconds; 0 deletes with the next sweep. */
   soakSeconds: z.optional(z.int().check(z.minimum(0), z.maximum(31536000))),
 })
@@ -23,6 +25,17 @@ export const IssuerView = z.strictObject({
   soakSeconds: z.int(),
   /** The breaker is open: no lease is tried until then, and why. */
   breaker: z.optional(z.strictObject({ until: z.string(), reason: z.string(), code: z.string() })),
+  /** How fast it is called now, in calls a second, as its throttling answers have shown; absent until it was called. */
+  pace: z.optional(
+    z.strictObject({
+      callsPerSecond: z.number(),
+      ceiling: z.number(),
+      /** Workers that are at it. */
+      underWay: z.int(),
+      /** It throttled us: nobody but P0 calls it before. */
+      pausedUntil: z.optional(z.string()),
+    }),
+  ),
 })
 export type IssuerView = z.infer<typeof IssuerView>
 

@@ -30,7 +30,9 @@ export const ProblemCode = z.enum([
   'campaign-state',
   'requester-cannot-approve',
   'restore-refused',
+  'redrive-refused',
   'throttled',
+  'overloaded',
   'internal',
 ])
 export type ProblemCode = z.infer<typeof ProblemCode>

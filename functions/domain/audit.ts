@@ -66,6 +66,8 @@ export function auditOf(before: Version | undefined, after: Version | undefined)
 export interface Silent {
   readonly key: string
   readonly version: number
+  /** It may tell something, but cannot be read: an item of an unknown schema. */
+  readonly unreadable?: true
 }
 
 /** Items whose versions run through the archive; the others (pointers, counters of a shard) only serve these. */
@@ -82,6 +84,7 @@ const FOLLOWED: ReadonlySet<unknown> = new Set([
   'alias',
   'restoration',
   'control',
+  'dead-letters',
   'campaign',
   'fuse',
   'ask',
@@ -158,6 +161,16 @@ function tell(before: Version | undefined, after: Version): Told[] {
             },
           ]
         : []
+    case 'dead-letters':
+      return [
+        {
+          what: after.step === 'began' ? 'dead-letters.redrive-began' : 'dead-letters.redriven',
+          facts: {
+            queue: text(after.queue),
+            ...(after.step === 'began' ? {} : { redriven: text(after.redriven), settled: text(after.settled) }),
+          },
+        },
+      ]
     case 'control':
       return tellControl(shaped(before), shaped(after))
     case 'campaign':
@@ -499,6 +512,20 @@ function tellChunk(before: Chunk | undefined, after: Chunk): Told[] {
   }
   if (before === undefined)
     return [{ what: `${after.kind}.planned`, about, state: after.step, facts: { because: after.because } }]
+  // What the claim of a lease tells where each has its own: the attempt that follows, before it is made.
+  if (before.intent === undefined && after.intent !== undefined)
+    return [
+      {
+        what: `${after.kind}.intended`,
+        about,
+        state: after.step,
+        facts: {
+          leases: after.intent.leases,
+          ...('pk' in after.covers ? { in: after.covers.pk, from: after.covers.from, to: after.covers.to } : {}),
+          ...(after.intent.except.length === 0 ? {} : { except: after.intent.except.join(' ') }),
+        },
+      },
+    ]
   if (before.step === after.step && before.state === after.state && before.attempts === after.attempts) return []
   return [
     {
@@ -568,10 +595,16 @@ function tellFuse(before: Fuse | undefined, after: Fuse): Told[] {
 const tellIssuer = (before: Version | undefined, after: Issuer): Told => ({
   what: before === undefined ? 'issuer.declared' : 'issuer.changed',
   about: { issuer: after.name },
-  facts: { provider: after.provider, soakSeconds: after.soakSeconds, mode: after.mode ?? 'enforce' },
+  facts: {
+    ...{ provider: after.provider, soakSeconds: after.soakSeconds, mode: after.mode ?? 'enforce' },
+    ...(after.limits === undefined ? {} : { callsPerSecond: after.limits.callsPerSecond }),
+  },
 })
 
 function tellBreaker(before: Breaker | undefined, after: Breaker): Told[] {
+  const { probe } = after
+  if (probe !== undefined && before?.probe?.name !== probe.name)
+    return [{ what: 'issuer.breaker-probed', about: { issuer: after.issuer }, state: probe.until }]
   if (before?.openUntil === after.openUntil) return []
   return [
     {

@@ -5,6 +5,7 @@ import type { Mode, Modes } from '../contracts/mode.ts'
 import type { Evidence, Outcome, OutcomeCounts, OutcomeWord } from '../contracts/outcome.ts'
 import type { CaseType, Lane } from '../contracts/primitives.ts'
 import type { CaseScope } from '../contracts/scope.ts'
+import type { Pace } from './limiter.ts'
 
 /** The things of the table as the code sees them. Moments are RFC 3339 in UTC, so they sort as text. */
 
@@ -312,6 +313,15 @@ export type Coverage =
   | { readonly pk: string; readonly from: string; readonly to: string }
   | { readonly leases: readonly { readonly id: string; readonly expiresAt?: string }[] }
 
+/** An attempt was begun on the leases that the chunk covers, but for some. */
+export interface Intent {
+  readonly at: string
+  /** How many leases it was begun on. */
+  readonly leases: number
+  /** Leases in its range on which none was, or whose attempt was answered and did nothing. */
+  readonly except: readonly string[]
+}
+
 export interface Chunk extends Stored {
   readonly kind: 'chunk' | 'amendment'
   readonly case: string
@@ -338,6 +348,10 @@ export interface Chunk extends Stored {
   readonly watchUntil?: string
   /** What the last visit found; absent until a worker was here. */
   readonly said?: string
+  /** An amendment that was over before its lease was there: who meets the lease opens it again. */
+  readonly missing?: boolean
+  /** An attempt whose intent stands here and not on its leases. */
+  readonly intent?: Intent
   /** How often the sweeper sent it anew since the last visit. */
   readonly resent?: number
 }
@@ -351,6 +365,8 @@ export interface Issuer extends Stored {
   readonly environment?: string
   readonly soakSeconds: number
   readonly mode?: Mode
+  /** The ceiling of calls a second, where it is not its provider's. */
+  readonly limits?: { readonly callsPerSecond: number }
 }
 
 export interface Breaker extends Stored {
@@ -360,6 +376,14 @@ export interface Breaker extends Stored {
   readonly code: string
   readonly reason: string
   readonly failures: number
+  /** The one visit that tries whether the issuer serves us again, and when its place is free if it is never heard of. */
+  readonly probe?: { readonly name: string; readonly until: string }
+}
+
+/** How fast one issuer may be called, and by whom it is being called. */
+export interface Limiter extends Stored, Pace {
+  readonly kind: 'limiter'
+  readonly issuer: string
 }
 
 /** What holds for the whole installation. */

@@ -34,10 +34,13 @@ export function sealSegment(
   const day = at.slice(0, 10) || 'undated'
   const hour = at.slice(11, 13) || '00'
   const subjects = new Set<string>([subjectOfDay(day)])
+  // Most records of a batch are of one identity: each is hashed once.
+  const identities = new Set<string>()
   for (const record of records) {
     if (record.case !== undefined) subjects.add(subjectOfCase(record.case))
-    if (record.identity !== undefined) subjects.add(subjectOfIdentity(identityKey(record.identity)))
+    if (record.identity !== undefined) identities.add(record.identity)
   }
+  for (const identity of identities) subjects.add(subjectOfIdentity(identityKey(identity)))
   for (const { key } of silent) {
     const subject = subjectOfKey(key)
     if (subject !== undefined) subjects.add(subject)

@@ -60,7 +60,7 @@ export function settle(
         kind: 'again',
         said: answer.said,
         unanswered: answer.effect === 'unknown' || before,
-        spends: true,
+        spends: answer.throttled !== true,
         ...(answer.afterSeconds === undefined ? {} : { afterSeconds: answer.afterSeconds }),
       }
     case 'unsupported': {

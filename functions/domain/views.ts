@@ -127,7 +127,7 @@ export const viewOfIdentity = (identity: Identity): IdentityView => ({
   }),
 })
 
-export const viewOfIssuer = (issuer: Issuer, breaker: Breaker | undefined): IssuerView => ({
+export const viewOfIssuer = (issuer: Issuer, breaker?: Breaker, pace?: IssuerView['pace']): IssuerView => ({
   name: issuer.name,
   provider: issuer.provider,
   settings: { ...issuer.settings },
@@ -136,7 +136,9 @@ export const viewOfIssuer = (issuer: Issuer, breaker: Breaker | undefined): Issu
     adminSecret: issuer.adminSecret,
     mode: issuer.mode,
     environment: issuer.environment,
+    limits: issuer.limits === undefined ? undefined : { ...issuer.limits },
     breaker: breaker === undefined ? undefined : { until: breaker.openUntil, reason: breaker.reason, code: breaker.code },
+    pace,
   }),
 })
 

@@ -1,8 +1,9 @@
 import type { Source } from '../contracts/settings.ts'
-import { Trigger } from '../contracts/trigger.ts'
+import { Trigger, TYPE_PREFIX } from '../contracts/trigger.ts'
 import { key } from '../domain/keys.ts'
 import { sourcesOf } from '../domain/rights.ts'
 import { after, instant } from '../domain/time.ts'
+import type { Admission } from '../runtime/admission.ts'
 import type { Authenticate } from '../runtime/authentication.ts'
 import type { Request, Response, Route } from '../runtime/http.ts'
 import { readBody } from '../runtime/http.ts'
@@ -17,8 +18,11 @@ import { REPORT_BYTES, reportRoute } from './report-route.ts'
 export interface IntakeHttpPorts extends AcceptPorts {
   readonly authenticate: Authenticate
   readonly secrets: Secrets
+  /** Asked for all but compromises, which are taken however much there is. */
+  readonly admit?: Admission['admit']
 }
 
+const COMPROMISE = `${TYPE_PREFIX}compromise`
 const MEDIA_TYPES = ['application/cloudevents+json', 'application/json']
 
 /**
@@ -80,7 +84,8 @@ export function intakeRoutes(ports: IntakeHttpPorts): Route[] {
     const sender = await senderOf(request)
     try {
       const trigger = readBody(request, Trigger, MEDIA_TYPES)
-      const receipt = await accept(trigger, sender)
+      const urgent = ports.admit === undefined || trigger.type === COMPROMISE
+      const receipt = await (urgent ? accept(trigger, sender) : ports.admit('deferrable', () => accept(trigger, sender)))
       return {
         status: receipt.status === 'replayed' ? 200 : 202,
         body: receipt,

@@ -1,14 +1,15 @@
 import { catalog } from '../providers/catalog.ts'
 import { s3Archive } from '../runtime/archive.ts'
 import { authenticator } from '../runtime/authentication.ts'
-import { s3Client } from '../runtime/aws.ts'
+import { s3Client, sqsClient } from '../runtime/aws.ts'
+import { sqsDeadLetters } from '../runtime/dead-letters.ts'
 import { readEnvironment } from '../runtime/environment.ts'
 import { httpHandler } from '../runtime/http.ts'
 import { jsonLog } from '../runtime/log.ts'
-import { clock, dispatchOf, tableOf } from '../runtime/wiring.ts'
+import { clock, dispatchOf, random, tableOf } from '../runtime/wiring.ts'
 import { operateRoutes } from './routes.ts'
 
-const environment = readEnvironment(['tableName', 'queues', 'archiveBucket', 'auditIndexTable', 'settings'])
+const environment = readEnvironment(['tableName', 'queues', 'deadLetters', 'archiveBucket', 'auditIndexTable', 'settings'])
 const { settings } = environment
 const table = tableOf(environment)
 
@@ -21,6 +22,7 @@ export const handler = httpHandler(
     clock,
     settings,
     catalog,
+    deadLetters: sqsDeadLetters({ client: sqsClient(), queues: environment.deadLetters, random }),
     authenticate: authenticator(settings.tokenIssuers, { clock }),
   }),
   { log: jsonLog({ clock, function: 'operate' }), bodyBytes: settings.limits.bodyBytes },

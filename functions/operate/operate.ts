@@ -7,6 +7,7 @@ import type { LeaseView } from '../contracts/lease.ts'
 import type { Settings } from '../contracts/settings.ts'
 import { canonicalIdentity, IdentityInvalid } from '../domain/identity.ts'
 import { identityKey, parseLeaseId } from '../domain/keys.ts'
+import { paceNow } from '../domain/limiter.ts'
 import type { Actor, Identity } from '../domain/model.ts'
 import { isProtected } from '../domain/rights.ts'
 import { subjectOfCase, subjectOfDay, subjectOfIdentity } from '../domain/segment.ts'
@@ -19,9 +20,10 @@ import type { Archive, Clock } from '../runtime/ports.ts'
 import { ProblemError } from '../runtime/problem-error.ts'
 import { caseOf } from '../store/cases.ts'
 import { changeIdentity, declareIdentity, identityOf } from '../store/identities.ts'
-import { breakerOf, declareIssuer, issuerOf, issuers } from '../store/issuers.ts'
+import { declareIssuer, issuerOf, issuers } from '../store/issuers.ts'
 import { as } from '../store/items.ts'
 import { LIST } from '../store/keys.ts'
+import { breakerOf, limiterOf } from '../store/limits.ts'
 import type { IndexInput, Item, Table } from '../store/table.ts'
 import type { Operator } from './caller.ts'
 import { deciding } from './deciding.ts'
@@ -132,12 +134,18 @@ export function operations(ports: OperatePorts) {
     if (current !== undefined && current.provider !== declaration.provider)
       throw new ProblemError('body-invalid', 'an issuer keeps its provider: its leases could not be revoked by another one')
     const issuer = await declareIssuer(table, name, declaration, { who: operator.uri, why: 'declared by an operator', at: now() })
-    return viewOfIssuer(issuer, undefined)
+    return viewOfIssuer(issuer)
   }
 
   async function listIssuers(): Promise<IssuerView[]> {
     const found = await issuers(table)
-    return Promise.all(found.map(async (issuer) => viewOfIssuer(issuer, await breakerOf(table, issuer.name))))
+    return Promise.all(
+      found.map(async (issuer) => {
+        const [breaker, limiter] = await Promise.all([breakerOf(table, issuer.name), limiterOf(table, issuer.name)])
+        const ceiling = issuer.limits?.callsPerSecond ?? ports.catalog[issuer.provider]?.limits.callsPerSecond
+        return viewOfIssuer(issuer, breaker, limiter && paceNow(limiter, ceiling, clock.now()))
+      }),
+    )
   }
 
   async function getCase(id: string): Promise<CaseView> {

@@ -4,12 +4,14 @@ import { IdentityDeclaration } from '../contracts/identity.ts'
 import { IssuerDeclaration } from '../contracts/issuer.ts'
 import { IdentityUri, IssuerName, Key, LeaseId } from '../contracts/primitives.ts'
 import type { Authenticate } from '../runtime/authentication.ts'
+import type { DeadLetters } from '../runtime/dead-letters.ts'
 import type { Request, Route } from '../runtime/http.ts'
 import { readBody, readQuery, readValue } from '../runtime/http.ts'
 import { aliasRoutes } from './aliases.ts'
 import { operatorCaller, Page } from './caller.ts'
 import { campaignRoutes } from './campaigns.ts'
 import { controlRoutes } from './control.ts'
+import { deadLetterRoutes } from './dead-letters.ts'
 import { observedRoutes } from './observed.ts'
 import type { OperatePorts } from './operate.ts'
 import { operations } from './operate.ts'
@@ -27,7 +29,9 @@ const AuditQuery = z.object({
 })
 
 /** The operators' API. Every route asks first who calls. */
-export function operateRoutes(ports: OperatePorts & { readonly authenticate: Authenticate }): Route[] {
+export function operateRoutes(
+  ports: OperatePorts & { readonly authenticate: Authenticate; readonly deadLetters?: DeadLetters },
+): Route[] {
   const operate = operations(ports)
 
   const as = operatorCaller(ports)
@@ -88,6 +92,7 @@ export function operateRoutes(ports: OperatePorts & { readonly authenticate: Aut
     ...aliasRoutes(ports, as),
     ...campaignRoutes(ports, as),
     ...controlRoutes(ports, as),
+    ...(ports.deadLetters === undefined ? [] : deadLetterRoutes({ ...ports, deadLetters: ports.deadLetters }, as)),
     ...reinstateRoutes(ports, as),
     ...restoreRoutes(ports, as),
     ...observedRoutes(ports, as),

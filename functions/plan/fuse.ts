@@ -11,6 +11,7 @@ import { after, instant, ttl } from '../domain/time.ts'
 import { isExempt, isGuarded, treatmentOf } from '../domain/treatment.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import type { Clock, Log } from '../runtime/ports.ts'
+import { Unusable } from '../runtime/unusable.ts'
 import { campaignOf, carriedTo, membersOf } from '../store/campaigns.ts'
 import { cancelCase, caseOf, holdCase, waitWithDeletion } from '../store/cases.ts'
 import { fuseOf, holdAlone, holdWith, passFuse, restHeld, startHeld, tripFuse } from '../store/fuses.ts'
@@ -178,7 +179,8 @@ export function fuses(ports: FusePorts) {
   /** Carries out a decision for all cases of a campaign, from where a run before us got to. */
   async function carryOut({ campaign: id }: Extract<PlanMessage, { kind: 'campaign' }>): Promise<void> {
     const campaign = await campaignOf(table, id)
-    if (campaign?.carrying === undefined) return
+    if (campaign === undefined) throw new Unusable('campaign-gone')
+    if (campaign.carrying === undefined) return
     const by: Actor = { who: 'plan', why: 'a decision is carried out', at: now() }
     let { shard, after: place } = campaign.carrying
     while (shard < CAMPAIGN_SHARDS) {

@@ -8,6 +8,7 @@ import type { Policy } from '../domain/policy.ts'
 import { policyOf } from '../domain/policy.ts'
 import { after, instant } from '../domain/time.ts'
 import { isGuarded } from '../domain/treatment.ts'
+import { Unusable } from '../runtime/unusable.ts'
 import { caseOf, fencedUpTo, holdCase, listedUpTo, markFenced, postponeCase, sealCase, startCase } from '../store/cases.ts'
 import { issuersOfExpiry, sealExpiry } from '../store/expiry.ts'
 import type { GroupKind } from '../store/identities.ts'
@@ -33,6 +34,11 @@ const MEMBERS = 50
 /** Members fenced or listed side by side. */
 const PARALLEL = 8
 
+/** Stops the listing of a case whose chunks find no room; the sweeper brings it back. */
+class NoRoom extends Error {
+  override readonly name = 'NoRoom'
+}
+
 /** Runs a task for each, a few at a time; the first failure is thrown when those under way have ended. */
 async function inParallel<Subject>(subjects: readonly Subject[], task: (subject: Subject) => Promise<void>): Promise<void> {
   const queue = [...subjects]
@@ -56,8 +62,20 @@ export function planner(ports: PlanPorts) {
   return async function plan(message: Extract<PlanMessage, { kind: 'plan' }>): Promise<void> {
     const current = await start(message.case)
     if (current === undefined || (await fuse.holds(current))) return
-    const policy = policyOf(current.type, current.scope.kind)
     const by: Actor = { who: 'plan', case: current.id, trigger: current.type, why: current.reason, at: now() }
+    try {
+      await cover(current, by)
+    } catch (error) {
+      if (!(error instanceof NoRoom)) throw error
+      ports.log.info('as much is on its way as should be: the case goes on with the next sweep', { case: current.id })
+      return
+    }
+    await sealCase(table, current.id, at(by))
+  }
+
+  /** Fences all that the case covers, orders containment, and lists it. */
+  async function cover(current: Case, by: Actor): Promise<void> {
+    const policy = policyOf(current.type, current.scope.kind)
     await postponeCase(table, current.id, after(by.at, LOOK_AFTER_SECONDS))
     switch (current.scope.kind) {
       case 'identity':
@@ -86,16 +104,12 @@ export function planner(ports: PlanPorts) {
         for (const issuer of await issuersOfExpiry(table, current.id)) await sealExpiry(table, current.id, issuer, by)
         break
     }
-    await sealCase(table, current.id, at(by))
   }
 
   /** The case if it is to be planned now; a scheduled one is started when its time has come. */
   async function start(id: string): Promise<Case | undefined> {
     const current = await caseOf(table, id)
-    if (current === undefined) {
-      ports.log.warn('the case of a message is gone', { case: id })
-      return undefined
-    }
+    if (current === undefined) throw new Unusable('case-gone')
     if (current.state === 'scheduled') {
       if (current.effectiveAt > now()) return undefined
       const modes = modesFor(ports.settings.modes, current.type)
@@ -215,10 +229,14 @@ export function planner(ports: PlanPorts) {
   async function scanAll(current: Case, unit: Unit, shards: readonly number[], by: Actor): Promise<void> {
     const scope = unit.scope as ScopeRef
     const large: PlanMessage[] = []
+    let full = false
     for (const shard of shards) {
-      const over = await scanShard(ports, current, scope, shard, 1, at(by))
-      if (!over) large.push({ v: 1, kind: 'scan', case: current.id, scope, shard })
+      const scanned = await scanShard(ports, current, scope, shard, 1, at(by))
+      if (scanned === 'more') large.push({ v: 1, kind: 'scan', case: current.id, scope, shard })
+      full ||= scanned === 'full'
     }
     if (large.length > 0) await dispatch.plan(current.lane, large)
+    // What is behind it would find no room either: the whole case waits, with what it has fenced and contained.
+    if (full) throw new NoRoom()
   }
 }

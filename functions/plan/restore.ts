@@ -3,6 +3,7 @@ import type { ScopeRef } from '../contracts/scope.ts'
 import { identityKey, key } from '../domain/keys.ts'
 import type { Actor, Chunk, Restoration } from '../domain/model.ts'
 import { after, instant, ttl } from '../domain/time.ts'
+import { Unusable } from '../runtime/unusable.ts'
 import { identityOf } from '../store/identities.ts'
 import { as } from '../store/items.ts'
 import {
@@ -50,7 +51,8 @@ export function restorationLister(ports: Pick<PlanPorts, 'table' | 'clock' | 'di
 
   return async function list(id: string): Promise<void> {
     const current = await restorationOf(table, id)
-    if (current === undefined || current.state === 'done') return
+    if (current === undefined) throw new Unusable('restoration-gone')
+    if (current.state === 'done') return
     const by: Actor = { who: 'plan', why: `${current.reason} (asked by ${current.requester})`, at: now() }
     await postponeRestoration(table, current, after(by.at, LOOK_AFTER_SECONDS))
     if (current.state === 'listing' && !(await listOn(current, by))) return

@@ -1,8 +1,11 @@
 import type { WorkMessage } from '../contracts/message.ts'
 import type { ScopeRef } from '../contracts/scope.ts'
 import type { Actor, Case } from '../domain/model.ts'
-import { after } from '../domain/time.ts'
+import { pacer } from '../domain/pace.ts'
+import { after, instant } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
+import type { Clock } from '../runtime/ports.ts'
+import { postponeCase } from '../store/cases.ts'
 import { leaseOfSort, progressName, shardPartition } from '../store/keys.ts'
 import type { Item, Table } from '../store/table.ts'
 import type { NewChunk } from '../store/units.ts'
@@ -11,7 +14,14 @@ import { progressOf, writeChunks } from '../store/units.ts'
 export interface ScanPorts {
   readonly table: Table
   readonly dispatch: Dispatch
+  readonly clock: Clock
 }
+
+/**
+ * How far a scan has come: to the end of its shard; not yet, and it may go on at once; or no further now, because as
+ * much is on its way as should be. The case is then due again soon, and goes on behind the shard's cursor.
+ */
+export type Scanned = 'over' | 'more' | 'full'
 
 /** Leases of one chunk at most. */
 export const CHUNK = 100
@@ -21,13 +31,24 @@ const PAGE = 1000
 const MOST_CHUNKS = 90
 /** A chunk that is not over by then is sent again by the sweeper, in seconds. */
 const LOOK_AFTER_SECONDS = 180
+/**
+ * Chunks written for one shard in one visit: up to 64,000 leases a minute and shard, a million for the sixteen of an
+ * identity. With the room in the queue, which may be counted late, it bounds what is under way however large the case.
+ */
+export const MOST_AT_A_VISIT = 640
+/** A case whose scan found no room goes on with the next sweep after this, in seconds. */
+const RESUME_SECONDS = 20
+/** Half of what a partition gives (3,000 read units a second): the other half is for the workers, who read it too. */
+export const UNITS_PER_SECOND = 1500
+/** What a key read is taken for where the store does not say: a lease of 1.3 KB, strongly read. */
+const UNITS_PER_KEY = 1 / 3
 
 /**
  * Scans one shard from its cursor and cuts it into chunks: key ranges of one issuer with up to 100 leases, written in
- * one transaction with the cursor (protocol 6).
+ * one transaction with the cursor (protocol 6). It reads no faster than the partition allows, holds one page at a time,
+ * and stops where the queues of its issuers are full.
  *
  * @param pages how many pages at most
- * @returns whether the shard is at its end
  */
 export async function scanShard(
   ports: ScanPorts,
@@ -36,21 +57,30 @@ export async function scanShard(
   shard: number,
   pages: number,
   by: Actor,
-): Promise<boolean> {
-  const { table, dispatch } = ports
+): Promise<Scanned> {
+  const { table, dispatch, clock } = ports
+  const pace = pacer(UNITS_PER_SECOND)
+  let sent = 0
   const name = progressName(scope, shard)
   for (let read = 0; read < pages; ) {
     const progress = await progressOf(table, current.id, name)
-    if (progress === undefined) return true
-    if (progress.sealed) return true
+    if (progress === undefined) return 'over'
+    if (progress.sealed) return 'over'
     const page = await table.query({
       pk: shardPartition(scope, shard),
       limit: PAGE,
+      only: [],
       ...(progress.cursor === '' ? { prefix: 'L#' } : { after: progress.cursor, to: 'L#~' }),
     })
     read += 1
+    const pause = pace.used(page.units ?? page.items.length * UNITS_PER_KEY, clock.now())
     const all = chunksOf(page.items, scope, shard, progress.expected)
     const chunks = all.slice(0, MOST_CHUNKS)
+    const room = await dispatch.room?.(current.lane, [...new Set(chunks.map(({ issuer }) => issuer))])
+    if (chunks.length > 0 && (chunks.length > (room?.left ?? chunks.length) || sent >= MOST_AT_A_VISIT)) {
+      await postponeCase(table, current.id, after(instant(clock.now()), RESUME_SECONDS))
+      return 'full'
+    }
     const whole = chunks.length === all.length
     const last = (whole ? (page.items.at(-1)?.sk ?? page.next) : chunks.at(-1)?.covers.to) ?? progress.cursor
     const seal = whole && page.next === undefined
@@ -65,6 +95,7 @@ export async function scanShard(
     )
     // Another planner was here in between: read again where it got to; its chunks it sends itself, or the sweeper does.
     if (!written) continue
+    sent += chunks.length
     await dispatch.work(
       current.lane,
       chunks.map(
@@ -78,9 +109,10 @@ export async function scanShard(
         }),
       ),
     )
-    if (seal) return true
+    if (seal) return 'over'
+    if (read < pages && pause > 0) await clock.sleep(pause)
   }
-  return false
+  return 'more'
 }
 
 /** Cuts the keys of a page into ranges of one issuer. Names count on, so that a shard's chunks never share one. */

@@ -75,8 +75,18 @@ export interface Definition<Target = unknown, Secret = unknown, Lever = unknown,
     readonly propagationSeconds: number
     /** Longest time one call to the issuer may take, in seconds. */
     readonly callSeconds: number
-    /** Workers at once for P1 and P2 together; P0 has its own. */
+    /**
+     * Workers at once for P1 and P2 together; P0 has its own. One issuer holds all of a lane's but one, so each lane
+     * has at least three.
+     */
     readonly concurrency: number
+    /**
+     * Most calls a second to one issuer, unless the issuer's own configuration says otherwise; default 1,000. It is where
+     * the limiter begins: throttling answers bring it down to what the issuer takes, and nothing brings it above.
+     */
+    readonly callsPerSecond?: number
+    /** Calls to the issuer that one lease costs in one method; default 0, one call serves a whole batch. */
+    readonly callsPerLease?: number
   }
   /** The provider reads, changes and writes an object of the issuer: its work queues keep order per issuer. */
   readonly serial: boolean
@@ -121,7 +131,14 @@ export type Answer =
   /** It was gone before we came: the right issuer answered, and it does not have it. */
   | { readonly status: 'absent'; readonly said: string }
   /** The world may heal. `unknown`: the attempt may have worked, its answer was lost. */
-  | { readonly status: 'retry'; readonly said: string; readonly afterSeconds?: number; readonly effect: 'none' | 'unknown' }
+  | {
+      readonly status: 'retry'
+      readonly said: string
+      readonly afterSeconds?: number
+      readonly effect: 'none' | 'unknown'
+      /** The issuer throttled us: it is called more slowly, and the lease spends no attempt. */
+      readonly throttled?: true
+    }
   /** This issuer cannot cut it; it lives to its expiry. */
   | { readonly status: 'unsupported'; readonly said: string; readonly livesUntil?: string }
   /** It will not heal by itself: a person must look. */
@@ -131,7 +148,7 @@ export type Answer =
 export type Liveness =
   | { readonly status: 'dead'; readonly said: string }
   | { readonly status: 'alive'; readonly said: string }
-  | { readonly status: 'unknown'; readonly said: string }
+  | { readonly status: 'unknown'; readonly said: string; readonly throttled?: true; readonly afterSeconds?: number }
 
 /** What came of an attempt to undo a cut. */
 export type Restored =
@@ -141,7 +158,7 @@ export type Restored =
   | { readonly status: 'gone'; readonly said: string }
   /** It was not cut by us, or is another incarnation: left as it is. */
   | { readonly status: 'refused'; readonly said: string }
-  | { readonly status: 'retry'; readonly said: string; readonly afterSeconds?: number }
+  | { readonly status: 'retry'; readonly said: string; readonly afterSeconds?: number; readonly throttled?: true }
 
 /** What an issuer says when asked for a credential that no lease names. */
 export type Located<Target = unknown, Lever = unknown> =
@@ -155,12 +172,12 @@ export type Located<Target = unknown, Lever = unknown> =
       readonly expiresAt?: string
     }
   | { readonly status: 'unknown'; readonly said: string }
-  | { readonly status: 'retry'; readonly said: string; readonly afterSeconds?: number }
+  | { readonly status: 'retry'; readonly said: string; readonly afterSeconds?: number; readonly throttled?: true }
 
 /** An answer about a lever. */
 export type LeverAnswer =
   | { readonly status: 'done'; readonly said: string }
-  | { readonly status: 'retry'; readonly said: string; readonly afterSeconds?: number }
+  | { readonly status: 'retry'; readonly said: string; readonly afterSeconds?: number; readonly throttled?: true }
   | { readonly status: 'unsupported'; readonly said: string }
 
 /** In whose name a call is made; levers are named or dated by it, never by the wall clock. */
@@ -221,7 +238,7 @@ export interface ProviderModule<Target = unknown, Secret = unknown, Lever = unkn
 
 /** Thrown by `connect` or any method: what failed is the issuer, not a lease, so no lease spends an attempt on it. */
 export abstract class IssuerError extends Error {
-  abstract readonly code: 'issuer-refused' | 'issuer-unavailable'
+  abstract readonly code: 'issuer-refused' | 'issuer-unavailable' | 'issuer-throttled'
   /** When to try again, in seconds, if the issuer said so. */
   readonly afterSeconds: number | undefined
   constructor(message: string, options?: { cause?: unknown; afterSeconds?: number }) {
@@ -236,7 +253,16 @@ export class IssuerRefused extends IssuerError {
   readonly code = 'issuer-refused'
 }
 
-/** The issuer cannot be reached, hangs, throttles or answers nonsense: it may heal. */
+/** The issuer cannot be reached, hangs or answers nonsense: it may heal. */
 export class IssuerUnavailable extends IssuerError {
   readonly code = 'issuer-unavailable'
+}
+
+/**
+ * The issuer serves us, but not so fast (HTTP 429, `Throttling`, too many connections): thrown where nothing of the call
+ * has taken effect. No breaker opens; the issuer is called more slowly, not before `afterSeconds`. Where a part of a batch
+ * is done already, its other leases are answered `retry` with `throttled` instead.
+ */
+export class IssuerThrottled extends IssuerError {
+  readonly code = 'issuer-throttled'
 }

@@ -4,6 +4,7 @@ import { Spool } from '../contracts/outage.ts'
 import { IdentityUri, LeaseId } from '../contracts/primitives.ts'
 import { canonicalIdentity, IdentityInvalid } from '../domain/identity.ts'
 import { identityKey } from '../domain/keys.ts'
+import type { Rank } from '../runtime/admission.ts'
 import type { Authenticate } from '../runtime/authentication.ts'
 import type { Request, Response, Route } from '../runtime/http.ts'
 import { readBody, readQuery, readValue } from '../runtime/http.ts'
@@ -73,6 +74,10 @@ export function registerRoutes(ports: RegisterPorts & { readonly authenticate: A
     { method: 'POST', path: `${prefix}/v1/spool`, handle: takeSpool },
   ])
 }
+
+/** What keeps an existing lease as it should be is refused last; new ones and lists wait first. */
+export const rankOf = ({ method, path }: Pick<Route, 'method' | 'path'>): Rank =>
+  method === 'POST' && path.includes('{id}') ? 'steady' : 'deferrable'
 
 function canonical(identity: string): string {
   try {

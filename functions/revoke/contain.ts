@@ -5,6 +5,7 @@ import { modeOfLease } from '../domain/modes.ts'
 import { after, instant, secondsUntil } from '../domain/time.ts'
 import type { ProviderModule, Warrant } from '../providers/contract.ts'
 import { IssuerError } from '../providers/contract.ts'
+import { Unusable } from '../runtime/unusable.ts'
 import { caseOf } from '../store/cases.ts'
 import { identityOf } from '../store/identities.ts'
 import { issuerOf } from '../store/issuers.ts'
@@ -27,11 +28,13 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
 
   return async function contain(caseId: string, identityKey: string, leverKey: string): Promise<Again> {
     const lever = await leverOf(table, caseId, identityKey, leverKey)
-    if (lever === undefined || lever.state !== 'open') return undefined
+    if (lever === undefined) throw new Unusable('lever-gone')
+    if (lever.state !== 'open') return undefined
     const { issuer: issuerName } = lever
     const current = await caseOf(table, caseId)
     const identity = await identityOf(table, identityKey)
-    if (current === undefined || identity === undefined) return undefined
+    if (current === undefined) throw new Unusable('case-gone')
+    if (identity === undefined) throw new Unusable('identity-gone')
     const by: Actor = {
       who: `revoke/${module.definition.name}`,
       case: caseId,
@@ -66,22 +69,22 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
     const { provider } = reached
     const parsed = module.definition.lever === undefined ? undefined : z.safeParse(module.definition.lever, lever.lever)
     if (provider.contain === undefined || parsed?.success !== true) {
+      await reached.end()
       await endLever(table, lever, 'failed', 'the provider has no such lever', by)
       return undefined
     }
     const warrant: Warrant = { case: caseId, lane: current.lane, epoch: lever.epoch, fencedAt: lever.fencedAt }
     try {
       const answer = await provider.contain(parsed.data, warrant)
-      await issuers.served(issuerName)
       const doneBy = { ...by, at: instant(clock.now()) }
       // A restoration was pushing it back at the same time, and its call may have landed after ours: pulled once more then.
       if (answer.status === 'done' && isReleasing(await holdersOfLever(table, leverKey), doneBy.at))
-        return later(RELEASE_SECONDS, 'pulled while a restoration was pushing it back', false)
+        return await later(RELEASE_SECONDS, 'pulled while a restoration was pushing it back', false)
       if (answer.status === 'done') await endLever(table, lever, 'done', answer.said, doneBy)
       else if (answer.status === 'unsupported' || lever.attempts + 1 >= TRIES)
         await endLever(table, lever, 'failed', answer.said, doneBy)
       else
-        return later(
+        return await later(
           backoffSeconds(lever.attempts + 1, random.fraction(), limits.backoffSeconds, answer.afterSeconds),
           answer.said,
           true,
@@ -89,8 +92,10 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
       return undefined
     } catch (error) {
       if (!(error instanceof IssuerError)) throw error
-      const { until, said } = await issuers.failed(issuerName, error, by)
-      return later(Math.max(1, secondsUntil(until, by.at)), said, false)
+      const { until, said } = await issuers.failed(issuerName, error, by, current.lane)
+      return await later(Math.max(1, secondsUntil(until, by.at)), said, false)
+    } finally {
+      await reached.end()
     }
   }
 }

@@ -9,6 +9,7 @@ import { decide, SHARES_ITS_NAME } from '../domain/decide.ts'
 import type { Actor, Case, Chunk, Credential, Lease } from '../domain/model.ts'
 import { begun } from '../domain/modes.ts'
 import { policyOf } from '../domain/policy.ts'
+import { mayBeAttempted } from '../domain/short.ts'
 import { after, later, ttl as ttlOf } from '../domain/time.ts'
 import { isExempt, isPlaced } from '../domain/treatment.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
@@ -20,6 +21,7 @@ import {
   claimOperations,
   copyOutcome,
   credentialsOf,
+  endAsOwn,
   intend,
   leasesOf,
   look,
@@ -28,8 +30,9 @@ import {
 } from '../store/leases.ts'
 import { heldByExempt } from '../store/observed.ts'
 import { graceOf } from '../store/outage.ts'
-import type { Table, Write } from '../store/table.ts'
-import { expand, fenceChildren, progressNameOf, writeGroups } from '../store/work.ts'
+import type { ItemKey, Table, Write } from '../store/table.ts'
+import type { Covered } from '../store/work.ts'
+import { expand, fenceChildren, leasesCovered, progressNameOf, writeGroups } from '../store/work.ts'
 import type { Watch } from './observe.ts'
 import { observation } from './observe.ts'
 
@@ -39,6 +42,7 @@ export interface GatherPorts {
   readonly log: Log
   readonly exempt?: Settings['exempt']
   readonly outage?: Settings['outage']
+  readonly unreadable?: (item: ItemKey) => Promise<void>
 }
 
 /** A lease that this unit cuts now, as it stands in the table. */
@@ -59,6 +63,8 @@ export interface Gathered {
 /** Work that the sweeper looks after if its message is lost. */
 const LOOK_AFTER_SECONDS = 120
 const ROUNDS = 8
+/** Evidence takes so many characters. */
+const LONGEST_EVIDENCE = 1024
 
 /** How long what is over stays in the table. */
 export interface Retention {
@@ -84,7 +90,7 @@ export async function gather(
   ports: GatherPorts,
   current: Case,
   chunk: Chunk,
-  ids: readonly { readonly id: string; readonly expirySeen?: string }[],
+  ids: readonly Covered[],
   intends: boolean,
   limits: Retention,
   by: Actor,
@@ -98,6 +104,7 @@ export async function gather(
   let open = ids.map(({ id }) => id)
   const spared = new Map<string, boolean>()
   const paused = new Map<string, boolean>()
+  const unread: ItemKey[] = []
   const ttl = ttlOf(after(by.at, limits.retentionDays * 86400))
 
   // An expiry counts when the lease is claimed: an outage of ours that was found since may have given it time back.
@@ -109,7 +116,8 @@ export async function gather(
       waiting += open.length
       break
     }
-    const leases = await leasesOf(table, open)
+    const unreadable = (item: ItemKey) => unread.push(item)
+    const leases = round === 0 ? await leasesCovered(table, ids, unreadable) : await leasesOf(table, open, unreadable)
     const shared = [...leases.values()].filter((lease) => lease.sharing === 'shared')
     const credentials = await credentialsOf(
       table,
@@ -119,13 +127,16 @@ export async function gather(
     const groups: { readonly lease: Lease; readonly writes: Write[]; readonly taken?: Taken }[] = []
 
     for (const id of open) {
-      const lease = leases.get(id)
+      const found = leases.get(id)
       // A pointer without its lease: the registration died before it wrote one, and will look at the fences if it comes back.
-      if (lease === undefined) continue
+      if (found === undefined) continue
+      // No claim shows an attempt whose intent stands in the chunk: its answer is not known.
+      const doubted = mayBeAttempted(found, chunk, current.id)
+      const lease = doubted ? { ...found, unanswered: true } : found
       // Another registration under the same key left this pointer and died: the lease was never of this scope.
       if ('pk' in chunk.covers && !belongsTo(lease, chunk.covers.pk)) continue
       const unfinished = current.cause === 'registration-deadline' && lease.state === 'registering'
-      if (unfinished || (chunk.because === 'late' && lease.claims[current.id] === undefined)) {
+      if (unfinished || (handsOver(chunk, lease) && lease.claims[current.id] === undefined)) {
         const told = await tellOthers(ports, lease, current, by)
         if (told && unfinished) {
           again.push(id)
@@ -148,7 +159,7 @@ export async function gather(
         if (watching.only && decision.do !== 'skip' && decision.do !== 'count') left += 1
         continue
       }
-      if (watching !== undefined && restraint !== undefined && !begun(lease, decision, current.id)) {
+      if (watching !== undefined && restraint !== undefined && !doubted && !begun(lease, decision, current.id)) {
         // What was never acknowledged, and whose registration this case does not refuse, came after it; not so its children.
         if (decision.do === 'amend' && restraint.mode === 'observe') {
           if (lease.delegable) await childrenOf(ports, lease, current, by)
@@ -195,7 +206,7 @@ export async function gather(
           // The case that ended it may have released what was delegated from it; a compromise cuts that too.
           if (policyOf(current.type, current.scope.kind).shared === 'cut')
             await join(ports, current, chunk, [{ lease, unanswered: false }], by)
-          groups.push({ lease, writes: [copyOutcome(lease, asker, decision.outcome, by)] })
+          groups.push({ lease, writes: [takeOutcome(lease, asker, decision.outcome, chunk, doubted, by)] })
           break
         case 'cut': {
           // What is cut and waits for its proof is not tried again.
@@ -227,7 +238,33 @@ export async function gather(
     open = again
   }
   await join(ports, current, chunk, taken, by)
-  return { taken, waiting, left }
+  // Nobody knows what they are, so nobody says what became of them: the chunk waits for them, and the others go on.
+  for (const item of unread) await ports.unreadable?.(item)
+  return { taken, waiting: waiting + unread.length, left }
+}
+
+/** What another case wrote, unless it only found gone what this one had cut, or may have: then it is this one's cut. */
+function takeOutcome(
+  lease: Lease,
+  asker: { readonly case: string; readonly unit: string },
+  outcome: Outcome,
+  chunk: Chunk,
+  doubted: boolean,
+  by: Actor,
+): Write {
+  const known = chunk.applied[lease.id]
+  const own = known?.outcome === 'revoked' ? known.evidence : undefined
+  if (lease.ended?.outcome !== 'absent' || (own === undefined && !doubted)) return copyOutcome(lease, asker, outcome, by)
+  const { said, verified, verifiedAt } = lease.outcomes[lease.ended.case]?.evidence ?? outcome.evidence
+  const evidence = {
+    ...(own ?? {
+      said: `answer lost; now, as case ${lease.ended.case} found it: ${said}`.slice(0, LONGEST_EVIDENCE),
+      cutAt: by.at,
+    }),
+    ...(verified === undefined ? {} : { verified }),
+    ...(verifiedAt === undefined ? {} : { verifiedAt }),
+  }
+  return endAsOwn(lease, asker, { outcome: 'revoked', at: by.at, evidence }, by)
 }
 
 const releaseOutcome = (livesUntil: string | undefined, others: number, at: string): Outcome =>
@@ -359,8 +396,12 @@ async function handOver(
   if (handed === 'acknowledged' || chunk.kind === 'amendment') again.push(lease.id)
   else if (handed === 'amended') await ports.dispatch.work(current.lane, [amendMessage(current.id, lease.id)])
   // 'over': it changed under us into neither; the next look at it decides.
-  else again.push(lease.id)
+  else if (handed === 'over') again.push(lease.id)
 }
+
+/** An amendment may be the only one that meets a lease which was never acknowledged: the one that makes it late, or finds it so. */
+const handsOver = ({ kind, because }: Chunk, { acknowledged }: Lease): boolean =>
+  because === 'late' || (kind === 'amendment' && !acknowledged && (because === 'child' || because === 'bystander'))
 
 /**
  * Whoever recorded it, or made it late, may have been killed before each case was told whose fence covers it: now this
@@ -372,8 +413,10 @@ async function tellOthers(ports: GatherPorts, lease: Lease, current: Case, by: A
   for (const id of cases) {
     const other = id === current.id ? undefined : await caseOf(ports.table, id)
     if (other === undefined) continue
-    await amend(ports.table, lease, id, after(by.at, LOOK_AFTER_SECONDS), { ...by, case: id, trigger: other.type })
-    await ports.dispatch.work(other.lane, [amendMessage(id, lease.id)])
+    const actor = { ...by, case: id, trigger: other.type }
+    const handed = await amend(ports.table, lease, id, after(by.at, LOOK_AFTER_SECONDS), actor)
+    // Cases that wait for one and the same lease would send each other on for ever, each time to all the others.
+    if (handed === 'amended') await ports.dispatch.work(other.lane, [amendMessage(id, lease.id)])
     told = true
   }
   return told

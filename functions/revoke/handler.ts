@@ -4,12 +4,12 @@ import { kmsClient, secretsManagerClient, sqsClient } from '../runtime/aws.ts'
 import { readEnvironment } from '../runtime/environment.ts'
 import { keyService } from '../runtime/keys.ts'
 import { jsonLog } from '../runtime/log.ts'
-import { quarantineOf } from '../runtime/quarantine.ts'
+import { keeper } from '../runtime/quarantine.ts'
 import { opener } from '../runtime/sealing.ts'
 import { secretStore } from '../runtime/secrets.ts'
 import { sqsVisibility } from '../runtime/sqs.ts'
 import { sqsBatch } from '../runtime/sqs-batch.ts'
-import { clock, dispatchOf, random, tableOf, variables } from '../runtime/wiring.ts'
+import { clock, dispatchOf, metricsOf, random, tableOf, variables } from '../runtime/wiring.ts'
 import { revokeWorker } from './worker.ts'
 
 /** The Lambda handler of a provider's worker; the build makes one entry for each provider. */
@@ -18,6 +18,7 @@ export function revokeHandler(module: ProviderModule) {
   const log = jsonLog({ clock, function: `revoke-${module.definition.name}` })
   const { limits } = environment.settings
   const table = tableOf(environment)
+  const keep = keeper(table, clock, limits.retentionDays, metricsOf(`revoke-${module.definition.name}`))
   const keys = keyService(environment.sealing, { random, client: kmsClient })
   return sqsBatch({
     schema: WorkMessage,
@@ -33,8 +34,10 @@ export function revokeHandler(module: ProviderModule) {
       ...(environment.settings.exempt === undefined ? {} : { exempt: environment.settings.exempt }),
       ...(environment.settings.outage === undefined ? {} : { outage: environment.settings.outage }),
       environment: variables(),
+      unreadable: (item) => keep.item({ reason: 'lease-unreadable', origin: `revoke/${module.definition.name}`, item }),
     }),
-    onInvalid: quarantineOf(table, clock, limits.retentionDays),
+    onInvalid: keep.message,
+    onDeath: keep.death,
     visibility: sqsVisibility(sqsClient()),
     log,
   })

@@ -1,16 +1,21 @@
 import * as z from 'zod/mini'
+import type { Lane } from '../contracts/primitives.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
-import type { Actor, Case, Issuer, Lease } from '../domain/model.ts'
-import { after, instant } from '../domain/time.ts'
+import { costOf, DEFAULT_CALLS_PER_SECOND, longestVisit, visitsOf } from '../domain/limiter.ts'
+import type { Actor, Breaker, Case, Control, Issuer, Lease } from '../domain/model.ts'
+import { after, instant, secondsUntil } from '../domain/time.ts'
 import type { Answer, Liveness, Provider, ProviderModule, Subject } from '../providers/contract.ts'
-import { IssuerError, IssuerRefused } from '../providers/contract.ts'
+import { IssuerError, IssuerRefused, IssuerThrottled } from '../providers/contract.ts'
 import type { Clock, Log, Randomness, Secrets } from '../runtime/ports.ts'
 import type { Open } from '../runtime/sealing.ts'
 import { Sealed } from '../runtime/sealing.ts'
-import { caseOf } from '../store/cases.ts'
-import { controlOf, whyStopped } from '../store/control.ts'
-import { breakerOf, closeBreaker, issuerOf, openBreaker } from '../store/issuers.ts'
+import { controlAndCase, controlOf, whyStopped } from '../store/control.ts'
+import { issuerOf } from '../store/issuers.ts'
+import { beginProbe, breakerOf, closeBreaker, dropProbe, openBreaker } from '../store/limits.ts'
 import type { Table } from '../store/table.ts'
+import { StoreBusy } from '../store/table.ts'
+import type { Permits, Shared } from './permits.ts'
+import { NotNow, newShared, permits } from './permits.ts'
 
 export interface IssuerPorts {
   readonly table: Table
@@ -24,30 +29,63 @@ export interface IssuerPorts {
 
 /** An issuer that answers, or why it does not. */
 export type Reached =
-  | { readonly kind: 'connected'; readonly issuer: Issuer; readonly provider: Provider }
+  | {
+      readonly kind: 'connected'
+      readonly issuer: Issuer
+      /** Each call asks whether it may be made, and throws `NotNow` where it may not. */
+      readonly provider: Provider
+      /**
+       * Asks for all calls about so many leases, before it is written down that they are tried: so whoever is turned away
+       * has tried nothing.
+       */
+      reserve(leases: number, methods: readonly Method[]): Promise<Away | undefined>
+      /** The visit is over, whatever came of it: gives back what was not used. */
+      end(): Promise<void>
+    }
   /** Nothing of the issuer's leases can be done before; no attempt is spent on it. */
-  | { readonly kind: 'not-now'; readonly until: string; readonly said: string }
+  | ({ readonly kind: 'not-now' } & Away)
   /** It is not configured, or belongs to another provider: a person must look. */
   | { readonly kind: 'unknown'; readonly said: string }
+
+export interface Away {
+  readonly until: string
+  readonly said: string
+}
+
+export type Method = 'revoke' | 'verify' | 'tidy' | 'restore'
+const BATCHED: ReadonlySet<unknown> = new Set<Method>(['revoke', 'verify', 'tidy', 'restore'])
 
 /** A refused admin credential is mended by a person: asked again after ten minutes, or at once when the issuer is declared anew. */
 const REFUSED_SECONDS = 600
 const UNAVAILABLE_SECONDS = 60
 /** What a person stopped is looked at again this often, in seconds. */
 const STOPPED_SECONDS = 60
-
-/** A person stopped all calls, or those of this case: nothing failed, and no breaker opens. */
-class Stopped extends IssuerError {
-  readonly code = 'issuer-unavailable'
-}
+/** All that waited for an issuer come back spread over so many seconds; P0 first. */
+const SPREAD: Readonly<Record<Lane, number>> = { p0: 3, p1: 10, p2: 10 }
+/**
+ * Longest wait on the spot for a place or for tokens, in seconds. On a serial queue nobody else can do an issuer's work
+ * meanwhile, and a message that is turned away waits for the sweeper.
+ */
+const SHORT_WAIT = 2
+const SERIAL_WAIT = 20
+/** A probe that is under way is waited for so long, in seconds. */
+const PROBE_SECONDS = 5
 
 /**
- * The connections of one provider's worker: opened once per issuer and configuration, guarded by the issuer's breaker.
+ * The connections of one provider's worker: opened once per issuer and configuration, guarded by the issuer's breaker and
+ * limiter.
  */
 export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
   const { table, clock, random } = ports
   const connections = new Map<string, { readonly version: number; readonly provider: Promise<Provider> }>()
+  const paces = new Map<string, Shared>()
   const { definition } = module
+  const { limits } = definition
+  const workers = Number(ports.environment['RESCIND_CONCURRENCY'] ?? limits.concurrency)
+  /** What was done already about an error of an issuer, so that whoever catches it does not do it again. */
+  const handled = new WeakMap<IssuerError, Away>()
+  /** No function lives longer, so no visit does. */
+  const holdsFor = longestVisit(limits.callSeconds)
 
   async function drop(name: string): Promise<void> {
     const known = connections.get(name)
@@ -104,77 +142,257 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
   const now = () => instant(clock.now())
 
   /** Why nothing may be called now: the kill switch, a restored table, or a case that somebody paused. */
-  async function stopped(reading: Promise<Pick<Case, 'paused'> | undefined>): Promise<string | undefined> {
-    const [control, current] = await Promise.all([controlOf(table), reading])
+  function whyHeld(control: Control | undefined, current: Pick<Case, 'paused'> | undefined): string | undefined {
     const why = whyStopped(control)
     if (why !== undefined || current?.paused === undefined) return why
     return `the case is held by ${current.paused.by} since ${current.paused.at}: ${current.paused.reason}`
   }
 
-  /** The provider with a look before each of its calls, so that what is stopped stops between two pages of one chunk as well. */
-  function guarded(provider: Provider, caseId: string | undefined): Provider {
-    return new Proxy(provider, {
-      get(target, name) {
-        const method: unknown = Reflect.get(target, name)
-        if (typeof method !== 'function' || name === 'close') return method
-        return async (...parameters: unknown[]) => {
-          const why = await stopped(caseId === undefined ? Promise.resolve(undefined) : caseOf(table, caseId))
-          if (why !== undefined) throw new Stopped(why)
-          return Reflect.apply(method, target, parameters)
-        }
-      },
-    })
+  /** The same moment for nobody: what waited for one issuer comes back spread. */
+  const spread = (until: string, lane: Lane) => after(until, Math.ceil(random.fraction() * SPREAD[lane]))
+
+  /** What follows from the failure of an issuer as a whole, for whoever asks. Nothing of it is about a lease. */
+  async function failed(name: string, error: IssuerError, by: Actor, lane: Lane = 'p1'): Promise<Away> {
+    const known = handled.get(error)
+    if (known !== undefined) return known
+    const away = await consequence(name, error, by, lane)
+    handled.set(error, away)
+    return away
   }
 
-  /** Opens the breaker after the issuer failed as a whole. */
-  async function failed(name: string, error: IssuerError, by: Actor): Promise<{ until: string; said: string }> {
-    if (error instanceof Stopped) return { until: after(now(), STOPPED_SECONDS), said: error.message }
+  const throttledUntil = (error: IssuerThrottled, lane: Lane): Away => ({
+    until: spread(after(now(), Math.max(1, error.afterSeconds ?? 1)), lane),
+    said: error.message,
+  })
+
+  async function consequence(name: string, error: IssuerError, by: Actor, lane: Lane): Promise<Away> {
+    if (error instanceof NotNow) return { until: error.until, said: error.message }
+    if (error instanceof IssuerThrottled) return throttledUntil(error, lane)
     await drop(name)
-    const failures = ((await breakerOf(table, name))?.failures ?? 0) + 1
-    const seconds =
-      error.code === 'issuer-refused'
+    for (;;) {
+      const breaker = await breakerOf(table, name)
+      const refused = error.code === 'issuer-refused'
+      // Of many calls that failed together one opens it; only that a person must mend it is news.
+      if (breaker !== undefined && breaker.openUntil > now() && !(refused && breaker.code !== error.code))
+        return { until: spread(breaker.openUntil, lane), said: breaker.reason }
+      const failures = (breaker?.failures ?? 0) + 1
+      const seconds = refused
         ? REFUSED_SECONDS
         : backoffSeconds(failures + 1, random.fraction(), UNAVAILABLE_SECONDS, error.afterSeconds)
-    const until = instant(clock.now() + seconds * 1000)
-    await openBreaker(table, name, { until, code: error.code, reason: error.message }, by)
-    ports.log.warn('the issuer does not serve us', { issuer: name, code: error.code, seconds })
-    return { until, said: error.message }
+      const until = after(now(), seconds)
+      const told = { ...by, at: now() }
+      if (!(await openBreaker(table, name, breaker, { until, code: error.code, reason: error.message }, told))) continue
+      ports.log.warn('the issuer does not serve us', { issuer: name, code: error.code, seconds })
+      return { until: spread(until, lane), said: error.message }
+    }
+  }
+
+  /**
+   * Takes the place of the probe, where the breaker's time is over.
+   *
+   * @returns its name; or why nobody may call
+   */
+  async function probing(breaker: Breaker, lane: Lane, by: Actor): Promise<string | Away> {
+    if (breaker.openUntil > now()) return { until: spread(breaker.openUntil, lane), said: breaker.reason }
+    const away = { until: spread(after(now(), PROBE_SECONDS), lane), said: `${breaker.reason}; it is being tried again` }
+    if (
+      breaker.probe !== undefined &&
+      breaker.probe.until > now() &&
+      breaker.probe.until <= after(now(), holdsFor + SKEW_SECONDS)
+    )
+      return away
+    const name = visitName()
+    const begun = await beginProbe(table, breaker, { name, until: after(now(), holdsFor) }, { ...by, at: now() })
+    return begun ? name : away
+  }
+
+  const visitName = () => Buffer.from(random.bytes(9)).toString('base64url')
+
+  /** What one visit may call. */
+  function visitOf(issuer: Issuer, lane: Lane, by: Actor): Permits {
+    const visit = {
+      issuer: issuer.name,
+      name: visitName(),
+      lane,
+      ceiling: issuer.limits?.callsPerSecond ?? limits.callsPerSecond ?? DEFAULT_CALLS_PER_SECOND,
+      atMost: visitsOf(workers, lane),
+      holdsFor,
+      waits: definition.serial ? SERIAL_WAIT : SHORT_WAIT,
+    }
+    const shared = paces.get(issuer.name) ?? newShared()
+    paces.set(issuer.name, shared)
+    return permits({ table, clock, random }, visit, by, shared)
+  }
+
+  /** The provider with a look before each of its calls, so that what is stopped stops between two pages of one chunk as well. */
+  function connected(
+    issuer: Issuer,
+    provider: Provider,
+    caseId: string | undefined,
+    lane: Lane,
+    probe: string | undefined,
+    by: Actor,
+  ) {
+    const { name } = issuer
+    const calls = visitOf(issuer, lane, by)
+    let tries = probe
+    const cost = (leases: number) => costOf(limits.callsPerLease ?? 0, leases)
+
+    /** Why the call is not made. A table that does not answer is no answer of the issuer's, and nothing of it is about a lease. */
+    async function mayCall(tokens: number): Promise<NotNow | undefined> {
+      try {
+        const why =
+          caseId === undefined
+            ? whyHeld(await controlOf(table), undefined)
+            : await controlAndCase(table, caseId).then(({ control, current }) => whyHeld(control, current))
+        return why === undefined ? await calls.spend(tokens) : new NotNow(after(now(), STOPPED_SECONDS), why)
+      } catch (error) {
+        if (!(error instanceof StoreBusy)) throw error
+        return new NotNow(spread(after(now(), 1), lane), 'our own table does not answer')
+      }
+    }
+
+    /** What is only noted must not cost the issuer's answer: the next call notes the same, and a place is free by itself. */
+    async function noted(note: () => Promise<void>): Promise<void> {
+      try {
+        await note()
+      } catch (error) {
+        if (!(error instanceof StoreBusy)) throw error
+        ports.log.warn('the limiter of an issuer could not be written', { issuer: name, code: error.code })
+      }
+    }
+
+    async function called<Result>(
+      method: string | symbol,
+      parameters: readonly unknown[],
+      call: () => Promise<Result>,
+    ): Promise<Result> {
+      const away = await mayCall(cost(BATCHED.has(method) ? sizeOf(parameters) : 1))
+      if (away !== undefined) throw away
+      let result: Result
+      try {
+        result = await call()
+      } catch (error) {
+        if (error instanceof IssuerError)
+          await noted(async () => {
+            if (error.code === 'issuer-throttled') await calls.throttled(error.afterSeconds)
+            await failed(name, error, by, lane)
+          })
+        throw error
+      }
+      const hint = throttling(result)
+      await noted(async () => {
+        if (hint !== undefined) await calls.throttled(hint.afterSeconds)
+        // It served us: what its breaker complained of is over.
+        if (tries !== undefined) await closeBreaker(table, name, tries)
+        tries = undefined
+      })
+      // What is asked one by one has no answer to keep.
+      if (hint !== undefined && !Array.isArray(result)) {
+        const { afterSeconds } = hint
+        throw new IssuerThrottled(hint.said.slice(0, LONGEST_SAID), afterSeconds === undefined ? {} : { afterSeconds })
+      }
+      return result
+    }
+
+    return {
+      kind: 'connected' as const,
+      issuer,
+      provider: new Proxy(provider, {
+        get(target, property) {
+          const method: unknown = Reflect.get(target, property)
+          if (typeof method !== 'function' || property === 'close') return method
+          return async (...parameters: unknown[]): Promise<unknown> => {
+            try {
+              return await called(property, parameters, async (): Promise<unknown> => Reflect.apply(method, target, parameters))
+            } catch (error) {
+              const untouched = error instanceof IssuerThrottled || error instanceof NotNow
+              if (!untouched || (property !== 'revoke' && property !== 'verify')) throw error
+              // Nothing was tried. That is an answer about each lease: thrown, it would be an answer that was lost.
+              const { until, said } =
+                error instanceof NotNow ? { until: error.until, said: error.message } : throttledUntil(error, lane)
+              const afterSeconds = Math.max(1, secondsUntil(until, now()))
+              const status = property === 'revoke' ? 'retry' : 'unknown'
+              return Array.from({ length: sizeOf(parameters) }, () => ({
+                ...{ status, said, afterSeconds, throttled: true },
+                ...(status === 'retry' ? { effect: 'none' } : {}),
+              }))
+            }
+          }
+        },
+      }),
+      async reserve(leases: number, methods: readonly Method[]): Promise<Away | undefined> {
+        const away = await calls.reserve(methods.length * cost(leases))
+        return away === undefined ? undefined : { until: away.until, said: away.message }
+      },
+      async end(): Promise<void> {
+        const over = tries
+        tries = undefined
+        await noted(() => calls.end())
+        if (over !== undefined) await noted(() => dropProbe(table, name, over, { ...by, at: now() }))
+      },
+    }
   }
 
   return {
     /**
-     * The one way to an issuer.
+     * The one way to an issuer. Whoever is let in calls `end` when the visit is over.
      *
      * @param current the case in whose name it is called, as it was just read: it calls nobody while it is paused, which
      *   is looked at again before each call. Without one only the kill switch and a restored table stand in the way, so
      *   that a cut of a paused case can be undone.
      * @param known the issuer, where it was just read
+     * @param lane where there is no case to say it
      */
-    async reach(name: string, by: Actor, current?: Pick<Case, 'id' | 'paused'>, known?: Issuer): Promise<Reached> {
-      const why = await stopped(Promise.resolve(current))
+    async reach(
+      name: string,
+      by: Actor,
+      current?: Pick<Case, 'id' | 'paused' | 'lane'>,
+      known?: Issuer,
+      lane: Lane = current?.lane ?? 'p1',
+    ): Promise<Reached> {
+      const [why, issuer, breaker] = await Promise.all([
+        controlOf(table).then((control) => whyHeld(control, current)),
+        known ?? issuerOf(table, name),
+        breakerOf(table, name),
+      ])
       if (why !== undefined) return { kind: 'not-now', until: after(now(), STOPPED_SECONDS), said: why }
-      const issuer = known ?? (await issuerOf(table, name))
       if (issuer === undefined) return { kind: 'unknown', said: `issuer ${name} is not configured` }
       if (issuer.provider !== definition.name)
         return { kind: 'unknown', said: `provider ${issuer.provider} of issuer ${name} is not enabled` }
-      const breaker = await breakerOf(table, name)
-      if (breaker !== undefined && breaker.openUntil > instant(clock.now()))
-        return { kind: 'not-now', until: breaker.openUntil, said: breaker.reason }
+      const probe = breaker === undefined ? undefined : await probing(breaker, lane, by)
+      if (typeof probe === 'object') return { kind: 'not-now', ...probe }
       try {
-        const provider = await connect(issuer)
-        return { kind: 'connected', issuer, provider: guarded(provider, current?.id) }
+        return connected(issuer, await connect(issuer), current?.id, lane, probe, by)
       } catch (error) {
         if (!(error instanceof IssuerError)) throw error
-        return { kind: 'not-now', ...(await failed(name, error, by)) }
+        if (error.code === 'issuer-throttled') {
+          await visitOf(issuer, lane, by).throttled(error.afterSeconds)
+          if (probe !== undefined) await dropProbe(table, name, probe, { ...by, at: now() })
+        }
+        return { kind: 'not-now', ...(await failed(name, error, by, lane)) }
       }
     },
     failed,
-    /** The issuer served us: what its breaker complained of is over. */
-    async served(name: string): Promise<void> {
-      if ((await breakerOf(table, name)) !== undefined) await closeBreaker(table, name)
-    },
     drop,
   }
+}
+
+/** Clocks of workers differ by less, in seconds. */
+const SKEW_SECONDS = 2
+
+const sizeOf = ([batch]: readonly unknown[]): number => (Array.isArray(batch) ? batch.length : 1)
+
+/** The first answer that says that the issuer throttled us. */
+function throttling(result: unknown): { readonly said: string; readonly afterSeconds: number | undefined } | undefined {
+  for (const answer of Array.isArray(result) ? result : [result]) {
+    if (typeof answer !== 'object' || answer === null || !('throttled' in answer) || answer.throttled !== true) continue
+    return {
+      said: 'said' in answer && typeof answer.said === 'string' ? answer.said : '',
+      afterSeconds: 'afterSeconds' in answer && typeof answer.afterSeconds === 'number' ? answer.afterSeconds : undefined,
+    }
+  }
+  return undefined
 }
 
 /** Evidence takes 1024 characters, ours around the issuer's words included. */

@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import type { Lane } from '../contracts/primitives.ts'
 import type { Candidate } from '../contracts/scope.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
 import { canonicalIdentity, IdentityInvalid } from '../domain/identity.ts'
@@ -9,6 +10,7 @@ import { after, instant, later, secondsUntil } from '../domain/time.ts'
 import { isExempt } from '../domain/treatment.ts'
 import type { Located, ProviderModule } from '../providers/contract.ts'
 import { IssuerError } from '../providers/contract.ts'
+import { Unusable } from '../runtime/unusable.ts'
 import { amend } from '../store/amendments.ts'
 import { askOf, endAsk, postponeAsk } from '../store/asks.ts'
 import { caseOf } from '../store/cases.ts'
@@ -44,11 +46,13 @@ export function locateWorker(module: ProviderModule, ports: WorkPorts, issuers: 
 
   return async function locate(caseId: string, issuerName: string): Promise<Again> {
     const ask = await askOf(table, caseId, issuerName)
-    if (ask === undefined || ask.state !== 'open') return undefined
+    if (ask === undefined) throw new Unusable('question-gone')
+    if (ask.state !== 'open') return undefined
     const current = await caseOf(table, caseId)
+    if (current === undefined) throw new Unusable('case-gone')
     const candidate =
-      current?.scope.kind === 'credential-name' ? current.scope.candidates.find(({ issuer }) => issuer === issuerName) : undefined
-    if (current === undefined || candidate === undefined) return undefined
+      current.scope.kind === 'credential-name' ? current.scope.candidates.find(({ issuer }) => issuer === issuerName) : undefined
+    if (candidate === undefined) return undefined
     const by: Actor = {
       who: `revoke/${definition.name}`,
       case: caseId,
@@ -73,12 +77,13 @@ export function locateWorker(module: ProviderModule, ports: WorkPorts, issuers: 
     // Its holder may have registered it meanwhile, or a worker before this one that was killed.
     const known = await met(current, candidate, at())
     if (known !== undefined) return end('found', known)
-    const reached = await issuers.reach(issuerName, by)
+    const reached = await issuers.reach(issuerName, by, undefined, undefined, current.lane)
     if (reached.kind === 'unknown') return end('failed', reached.said)
     if (reached.kind === 'not-now') return again(reached.until, reached.said, false)
     const { provider, issuer } = reached
+    const answer = await asked(() => provider.locate?.(candidate.query), issuerName, by, current.lane)
+    await reached.end()
     if (provider.locate === undefined) return end('failed', `provider ${definition.name} cannot be asked`)
-    const answer = await asked(() => provider.locate?.(candidate.query), issuerName, by)
     switch (answer.status) {
       case 'not-now':
         return again(answer.until, answer.said, false)
@@ -105,13 +110,12 @@ export function locateWorker(module: ProviderModule, ports: WorkPorts, issuers: 
 
   type Asked = Located | { readonly status: 'not-now'; readonly until: string; readonly said: string }
 
-  async function asked(call: () => Promise<Located> | undefined, issuer: string, by: Actor): Promise<Asked> {
+  async function asked(call: () => Promise<Located> | undefined, issuer: string, by: Actor, lane: Lane): Promise<Asked> {
     try {
       const answer = await call()
-      await issuers.served(issuer)
       return answer ?? { status: 'unknown', said: 'the provider gave no answer' }
     } catch (error) {
-      if (error instanceof IssuerError) return { status: 'not-now', ...(await issuers.failed(issuer, error, by)) }
+      if (error instanceof IssuerError) return { status: 'not-now', ...(await issuers.failed(issuer, error, by, lane)) }
       // Its text may come from the issuer and hold anything.
       return { status: 'retry', said: 'the provider failed unexpectedly' }
     }

@@ -1,5 +1,6 @@
 import type { Settings } from '../contracts/settings.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
+import type { ItemKey } from '../store/table.ts'
 import type { IssuerPorts } from './issuer.ts'
 
 export interface WorkPorts extends IssuerPorts {
@@ -8,6 +9,8 @@ export interface WorkPorts extends IssuerPorts {
   /** Patterns of identities that no case touches. */
   readonly exempt?: Settings['exempt']
   readonly outage?: Settings['outage']
+  /** Keeps that the item of a lease cannot be read: its chunk stays open, and the others of it go on. */
+  readonly unreadable?: (item: ItemKey) => Promise<void>
 }
 
 /** Seconds until a piece of work is due again; absent: it is over for now. */

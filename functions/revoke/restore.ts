@@ -7,6 +7,7 @@ import { LONGEST_CALL_SECONDS } from '../domain/settle.ts'
 import { after, instant, later, secondsUntil, ttl } from '../domain/time.ts'
 import type { Provider, ProviderModule, Restored, Warrant } from '../providers/contract.ts'
 import { IssuerError } from '../providers/contract.ts'
+import { Unusable } from '../runtime/unusable.ts'
 import { caseOf } from '../store/cases.ts'
 import { identityOf } from '../store/identities.ts'
 import { as } from '../store/items.ts'
@@ -76,7 +77,8 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
   async function restore(id: string, partName: string): Promise<Again> {
     const restoration = await restorationOf(table, id)
     const part = await partOf(table, id, partName)
-    if (restoration === undefined || part === undefined || part.state === 'done') return undefined
+    if (restoration === undefined || part === undefined) throw new Unusable('restoration-gone')
+    if (part.state === 'done') return undefined
     const by: Actor = {
       who: `revoke/${definition.name}`,
       why: `${restoration.reason} (restoration ${id}, asked by ${restoration.requester})`,
@@ -117,7 +119,9 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
     } catch (error) {
       if (!(error instanceof IssuerError)) throw error
       const { until, said } = await issuers.failed(part.issuer, error, by)
-      return put(Math.max(1, secondsUntil(until, now())), said, false)
+      return await put(Math.max(1, secondsUntil(until, now())), said, false)
+    } finally {
+      await reached.end()
     }
     if (visit.waiting !== undefined)
       return put(
@@ -185,8 +189,8 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
   const wait = (visit: Visit, said: string) => {
     visit.waiting ??= said
   }
-  const retry = (visit: Visit, answer: { readonly said: string; readonly afterSeconds?: number }) => {
-    visit.spent = true
+  const retry = (visit: Visit, answer: { readonly said: string; readonly afterSeconds?: number; readonly throttled?: true }) => {
+    if (answer.throttled !== true) visit.spent = true
     visit.hint = Math.max(visit.hint, answer.afterSeconds ?? 0)
     wait(visit, answer.said)
   }
@@ -326,7 +330,6 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
           if (result !== undefined) answers.set(lease.id, result)
         }
       }
-    if (subjects.length > 0) await issuers.served(subjects[0]?.lease.issuer ?? '')
     return answers
   }
 

@@ -61,6 +61,7 @@ export async function tidy(
   let kept = 0
   const left: string[] = []
   let retry: { said: string; seconds: number } | undefined
+  let spends = false
   for await (const ids of covered(table, chunk, module.definition.limits.batch)) {
     const found = await leasesOf(
       table,
@@ -100,14 +101,15 @@ export async function tidy(
       if (answer.status === 'revoked' || answer.status === 'absent') {
         await table.write(markDeleted(lease, keep(lease), by))
         deleted += 1
-      } else if (answer.status === 'retry' && chunk.attempts + 1 < TRIES)
+      } else if (answer.status === 'retry' && (answer.throttled === true || chunk.attempts + 1 < TRIES)) {
+        spends ||= answer.throttled !== true
         retry = { said: answer.said, seconds: answer.afterSeconds ?? 0 }
-      else left.push(await leave(lease, answer.said, answer.status === 'retry' && answer.effect === 'unknown'))
+      } else left.push(await leave(lease, answer.said, answer.status === 'retry' && answer.effect === 'unknown'))
     }
   }
   if (retry !== undefined) {
     const seconds = backoffSeconds(chunk.attempts + 1, ports.random.fraction(), limits.backoffSeconds, retry.seconds)
-    return { tidyAt: after(by.at, seconds), said: retry.said, spends: true }
+    return { tidyAt: after(by.at, seconds), said: retry.said, spends }
   }
   return {
     tidyAt: left.length + kept > 0 ? after(by.at, DAY_SECONDS) : undefined,

@@ -65,7 +65,10 @@ export async function watchChunk(context: Context, chunk: Chunk, current: Case, 
   const { table, limits } = ports
   const keep = ttl(after(by.at, limits.retentionDays * DAY_SECONDS))
   const due = nextOf(chunk)
-  if (due !== undefined && due > by.at) return secondsUntil(due, by.at)
+  if (due !== undefined && due > by.at) {
+    if (reached.kind === 'connected') await reached.end()
+    return secondsUntil(due, by.at)
+  }
   const postpone = async (next: Afterwards, dueAt: string | undefined, said: string, watches: number, spends: boolean) => {
     await postponeWatch(table, chunk, { ...next, watches, said, spends }, dueAt, keep, by)
     return dueAt === undefined ? undefined : Math.max(1, secondsUntil(dueAt, by.at))
@@ -91,14 +94,15 @@ export async function watchChunk(context: Context, chunk: Chunk, current: Case, 
       const next = seen === 'busy' ? after(by.at, BUSY_SECONDS) : after(by.at, intervalSeconds(looked))
       watchAt = seen === 'nothing' || next >= (chunk.watchUntil ?? next) ? undefined : next
     }
-    if (reached.kind === 'connected') await issuers.served(chunk.issuer)
     const next = { tidyAt: tidied.tidyAt, watchAt }
     if (nextOf(next) !== undefined) await keepCase(table, current, ttl(after(by.at, CASE_DAYS * DAY_SECONDS)))
     return await postpone(next, nextOf(next), tidied.said, looked, tidied.spends)
   } catch (error) {
     if (!(error instanceof IssuerError)) throw error
-    const { until, said } = await issuers.failed(chunk.issuer, error, by)
-    return postpone(chunk, until, said, watches, false)
+    const { until, said } = await issuers.failed(chunk.issuer, error, by, 'p2')
+    return await postpone(chunk, until, said, watches, false)
+  } finally {
+    if (reached.kind === 'connected') await reached.end()
   }
 }
 

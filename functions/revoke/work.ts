@@ -1,13 +1,15 @@
 import type { WorkMessage } from '../contracts/message.ts'
-import type { Outcome } from '../contracts/outcome.ts'
+import type { Outcome, OutcomeCounts } from '../contracts/outcome.ts'
 import { noOutcomes } from '../contracts/outcome.ts'
 import { backoffSeconds } from '../domain/backoff.ts'
 import { lapsesAt } from '../domain/lapse.ts'
 import type { Actor, Case, Chunk, Credential, Issuer, Lease } from '../domain/model.ts'
 import { parked, prove, settle } from '../domain/settle.ts'
+import { mayBeAttempted, maybeShort } from '../domain/short.ts'
 import { after, instant, later, secondsUntil, ttl } from '../domain/time.ts'
 import type { Answer, Liveness, Provider, ProviderModule, Warrant } from '../providers/contract.ts'
 import { IssuerError } from '../providers/contract.ts'
+import { Unusable } from '../runtime/unusable.ts'
 import { caseOf } from '../store/cases.ts'
 import { issuerOf } from '../store/issuers.ts'
 import { unitName } from '../store/keys.ts'
@@ -16,14 +18,26 @@ import { observationsOf } from '../store/observed.ts'
 import type { Write } from '../store/table.ts'
 import { noteSoak } from '../store/watch.ts'
 import type { ChunkState } from '../store/work.ts'
-import { amendmentOf, chunkOf, covered, finishChunk, postponeChunk, writeGroups } from '../store/work.ts'
+import {
+  amendmentOf,
+  chunkNameOf,
+  chunkOf,
+  covered,
+  finishChunk,
+  leasesCovered,
+  postponeChunk,
+  progressNameOf,
+  writeGroups,
+} from '../store/work.ts'
 import type { Taken } from './gather.ts'
 import { gather } from './gather.ts'
-import type { Reached } from './issuer.ts'
+import type { Away, Method, Reached } from './issuer.ts'
 import { eachAnswered, issuerConnections, subjectsOf, unclear, unknowable } from './issuer.ts'
 import type { Watch } from './observe.ts'
 import { watchOver } from './observe.ts'
 import type { Again, WorkPorts } from './ports.ts'
+import type { Short } from './short.ts'
+import { goShort } from './short.ts'
 import { afterwardsOf, watchChunk } from './watch.ts'
 
 /** A lease that another case is at is asked after this often, in seconds; it spends no attempt. */
@@ -58,6 +72,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
   const { table, clock, random, limits } = ports
   const issuers = issuerConnections(module, ports)
   const { definition } = module
+  const proves = { verifies: definition.capabilities.verifies, propagationSeconds: definition.limits.propagationSeconds }
   const now = () => instant(clock.now())
   /** The same actor, now: an attempt may take seconds, and the trail tells when each thing was true. */
   const at = (by: Actor): Actor => ({ ...by, at: now() })
@@ -67,9 +82,13 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       message.kind === 'chunk'
         ? await chunkOf(table, message.case, message.progress, message.chunk)
         : await amendmentOf(table, message.case, message.lease)
-    if (chunk === undefined || chunk.step === 'over') return undefined
+    if (chunk === undefined) throw new Unusable(message.kind === 'chunk' ? 'chunk-gone' : 'amendment-gone')
+    if (chunk.step === 'over') return undefined
     const current = await caseOf(table, message.case)
-    return current === undefined ? undefined : { chunk, current }
+    // What only watches what it cut may outlive the retention of its case.
+    if (current === undefined && chunk.step === 'watch') return undefined
+    if (current === undefined) throw new Unusable('case-gone')
+    return { chunk, current }
   }
 
   async function work(message: UnitMessage): Promise<Again> {
@@ -91,7 +110,9 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     // An issuer that is down, or not configured, holds up nothing that may only be watched.
     const watched = watch === undefined ? undefined : await watchOnly(chunk, current, watch, by)
     if (watched !== undefined) return watched.again
-    const reached = await issuers.reach(chunk.issuer, by, current, issuer)
+    // What is looked after when all is cut is in no hurry, whatever its case was.
+    const lane = chunk.step === 'watch' ? 'p2' : current.lane
+    const reached = await issuers.reach(chunk.issuer, by, current, issuer, lane)
     if (chunk.step === 'watch') return watchChunk({ module, ports, issuers }, chunk, current, reached, by)
     if (reached.kind === 'unknown') return park(chunk, current, reached.said, by, watch)
     // Its first visit claims the leases and finds their descendants even where the issuer does not answer: they may hang on issuers that do.
@@ -127,15 +148,30 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     return { again: await postpone(chunk, state, by) }
   }
 
+  /** A short wait is the queue's; the sweeper comes after it, not beside it. A serial queue has no waits of its own. */
+  const dueAfter = (seconds: number, by: Actor): string =>
+    after(by.at, seconds < SHORT_WAIT_SECONDS && !definition.serial ? seconds + SHORT_WAIT_SECONDS : seconds)
+
+  /** What one page asks of the issuer: the cut, and its proof where that follows at once. */
+  const callsOf = (applied: Applied): readonly Method[] =>
+    Object.keys(applied).length > 0 || (definition.capabilities.verifies && definition.limits.propagationSeconds === 0)
+      ? ['revoke', 'verify']
+      : ['revoke']
+
   async function notNow(
     chunk: Chunk,
     reached: { readonly until: string; readonly said: string },
     by: Actor,
     applied: Applied = chunk.applied,
   ): Promise<Again> {
-    const dueAt = after(reached.until, Math.ceil(random.fraction() * 10))
-    await postponeChunk(table, chunk, { step: stepOf(applied), applied, dueAt, spends: false, said: reached.said }, by)
-    return secondsUntil(dueAt, by.at)
+    const seconds = Math.max(1, secondsUntil(reached.until, by.at))
+    await postponeChunk(
+      table,
+      chunk,
+      { step: stepOf(applied), applied, dueAt: dueAfter(seconds, by), spends: false, said: reached.said },
+      by,
+    )
+    return seconds
   }
 
   async function attempt(
@@ -149,24 +185,51 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     const round: Round = { applied: { ...chunk.applied }, open: 0, waiting: 0, hint: 0, spent: false, next: undefined, said: '' }
     const lastAttempt = chunk.attempts + 1 >= limits.attempts
     let kept = Object.keys(chunk.applied).length
+    let away: Away | undefined
+    let short: Short = { kind: 'none' }
     try {
-      for await (const ids of covered(table, chunk, Math.min(PAGE, definition.limits.batch))) {
+      if (reached.kind === 'connected' && watch === undefined && !lastAttempt && maybeShort(chunk, current, proves)) {
+        short = await goShort({ module, ports }, chunk, current, reached, warrantOf(chunk, current), round, by)
+        if (short.kind === 'busy') return WAIT_SECONDS
+        if (short.kind === 'away') return await notNow(chunk, short.away, by)
+        if (short.kind === 'went') {
+          away = short.away
+          chunk = short.chunk
+          if (!short.rest && short.known.size === 0 && round.open === 0)
+            return await conclude(chunk, current, reached.issuer, short.counts, short.cut, [], by)
+          const ids = [...short.known.keys()].map((id) => ({ id }))
+          // No other attempt follows: the claim says of each only what is known already.
+          const { taken, waiting } = await gather(ports, current, chunk, ids, false, limits, by)
+          round.waiting += waiting
+          await cut(chunk, current, reached.provider, reached.issuer, taken, lastAttempt, round, by, short.known)
+        }
+      }
+      const tried = short.kind === 'went' ? short.tried : undefined
+      for await (const listed of covered(table, chunk, Math.min(PAGE, definition.limits.batch))) {
+        if (short.kind === 'went' && !short.rest) break
+        const ids = tried === undefined ? listed : listed.filter(({ id }) => !tried.has(id))
+        if (ids.length === 0) continue
         // What is cut is kept before the next page: a worker that runs out of time would cut it again, each time anew.
         if (Object.keys(round.applied).length > kept) {
           chunk = await keep(chunk, round, by)
           kept = Object.keys(round.applied).length
         }
-        const intends = reached.kind === 'connected'
+        if (reached.kind === 'connected') away ??= await reached.reserve(ids.length, callsOf(round.applied))
+        if (away !== undefined && found.said !== undefined) break
+        const intends = reached.kind === 'connected' && away === undefined
         const { taken, waiting } = await gather(ports, current, chunk, ids, intends, limits, by, cutting(watch))
         round.waiting += waiting
-        if (reached.kind === 'connected')
+        if (reached.kind === 'connected' && intends)
           await cut(chunk, current, reached.provider, reached.issuer, taken, lastAttempt, round, by)
       }
-      if (reached.kind === 'connected') await issuers.served(chunk.issuer)
     } catch (error) {
       if (!(error instanceof IssuerError)) throw error
-      return notNow(chunk, await issuers.failed(chunk.issuer, error, by), by, round.applied)
+      // Awaited here: a failure that nobody waits for while the visit ends would end the whole process.
+      return await notNow(chunk, await issuers.failed(chunk.issuer, error, by, current.lane), by, round.applied)
+    } finally {
+      if (reached.kind === 'connected') await reached.end()
     }
+    if (away !== undefined) return notNow(chunk, away, by, round.applied)
     if (reached.kind === 'not-now') return notNow(chunk, reached, by, round.applied)
     if (round.open === 0 && round.waiting === 0) return end(chunk, current, reached.issuer, by)
     return postpone(chunk, round, by)
@@ -186,8 +249,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     if (round.waiting > 0) waits.push(WAIT_SECONDS)
     if (round.next !== undefined) waits.push(Math.max(1, Math.ceil(secondsUntil(round.next, by.at))))
     const seconds = waits.length === 0 ? WAIT_SECONDS : Math.min(...waits)
-    // A short wait is the queue's; the sweeper comes after it, not beside it. A serial queue has no waits of its own.
-    const dueAt = after(by.at, seconds < SHORT_WAIT_SECONDS && !definition.serial ? seconds + SHORT_WAIT_SECONDS : seconds)
+    const dueAt = dueAfter(seconds, by)
     const state: ChunkState = {
       step: stepOf(round.applied),
       applied: round.applied,
@@ -199,7 +261,11 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     return seconds
   }
 
-  /** Cuts what is not cut yet, asks for proof of what is, and writes what is final. */
+  /**
+   * Cuts what is not cut yet, asks for proof of what is, and writes what is final.
+   *
+   * @param known what this visit's attempt was answered already about these very leases
+   */
   async function cut(
     chunk: Chunk,
     current: Case,
@@ -209,14 +275,17 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     lastAttempt: boolean,
     round: Round,
     by: Actor,
+    known?: ReadonlyMap<string, Answer | undefined>,
   ): Promise<void> {
     const { applied } = round
-    const warrant: Warrant = {
-      case: current.id,
-      lane: current.lane,
-      epoch: chunk.epoch ?? 0,
-      fencedAt: current.fencedAt ?? current.openedAt,
-    }
+    const warrant = warrantOf(chunk, current)
+    // Who renews at the issuer what we had cut may bring it to life again: it is cut anew when that is over.
+    for (const { lease } of taken)
+      if (
+        lease.unsettledUntil !== undefined &&
+        lease.unsettledUntil > (applied[lease.id]?.evidence.cutAt ?? lease.unsettledUntil)
+      )
+        delete applied[lease.id]
     const writes: { lease: Lease; writes: Write[] }[] = []
     const final = (lease: Lease, outcome: Outcome) => {
       delete applied[lease.id]
@@ -248,14 +317,17 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     )
     for (const { lease, said } of unusable) final(lease, parked(lease, said, by.at))
     const before = new Map(uncut.map(({ lease, unanswered }) => [lease.id, unanswered]))
-    const answers: Answer[] =
-      subjects.length === 0
+    const asking = subjects.filter(({ lease }) => known?.get(lease.id) === undefined)
+    const asked =
+      asking.length === 0
         ? []
         : await eachAnswered(
-            subjects.map(({ subject }) => subject),
+            asking.map(({ subject }) => subject),
             (batch) => provider.revoke(batch, warrant),
             unclear,
           )
+    const fresh = new Map(asking.map(({ lease }, index) => [lease.id, asked[index]]))
+    const answers = subjects.map(({ lease }) => known?.get(lease.id) ?? fresh.get(lease.id))
     // Noted before the other holders are settled, so that none of them takes our own cut for somebody else's.
     await noteCuts(
       subjects.flatMap(({ lease }, index) => (answers[index]?.status === 'revoked' ? [lease] : [])),
@@ -268,6 +340,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     )
     const gone = subjects.filter(({ lease }, index) => answers[index]?.status === 'absent' && before.get(lease.id) === false)
     for (const id of await cutByOthers(
+      chunk,
       gone.map(({ lease }) => lease),
       subjects.map(({ lease }) => lease.id),
       credentials,
@@ -311,6 +384,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
    * @param tried what was tried in this very call, and is answered
    */
   async function cutByOthers(
+    chunk: Chunk,
     gone: readonly Lease[],
     tried: readonly string[],
     credentials: ReadonlyMap<string, Credential>,
@@ -321,6 +395,12 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       table,
       gone.map(({ id }) => id),
     )
+    // A second worker at this very chunk may have gone the short way since it was read: only the chunk shows that.
+    const anew = chunk.because === 'scan' && chunk.intent === undefined ? await readAgain(chunk) : undefined
+    for (const lease of gone) {
+      const { [chunk.case]: _, ...claims } = lease.claims
+      if (anew !== undefined && mayBeAttempted({ ...lease, claims }, anew, chunk.case)) found.add(lease.id)
+    }
     const attempted = new Map<string, boolean>()
     for (const { id, generation, sharing, fingerprint } of gone) {
       if (fresh.get(id)?.generation !== generation) found.add(id)
@@ -331,6 +411,9 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     }
     return found
   }
+
+  const readAgain = (chunk: Chunk): Promise<Chunk | undefined> =>
+    chunkOf(table, chunk.case, progressNameOf(chunk), chunkNameOf(chunk))
 
   async function isAttempted(fingerprint: string, tried: readonly string[]): Promise<boolean> {
     for await (const { id, state, unanswered } of holdersOf(table, fingerprint))
@@ -358,7 +441,9 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     for (const { lease } of taken) {
       const done = round.applied[lease.id]
       if (done === undefined) continue
-      const provableAt = after(done.evidence.cutAt ?? now(), definition.limits.propagationSeconds)
+      // What was gone when we came has no cut of ours that has yet to spread.
+      const { cutAt } = done.evidence
+      const provableAt = cutAt === undefined ? now() : after(cutAt, definition.limits.propagationSeconds)
       if (provableAt > now()) {
         round.open += 1
         nextAt(provableAt)
@@ -381,7 +466,9 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       else {
         // What lives in spite of a success is cut again; what the issuer cannot tell is asked again.
         if (proof.kind === 'lives') delete round.applied[lease.id]
-        again(lease, proof.kind === 'lives' ? `it lives after the cut: ${proof.said}` : proof.said, true)
+        const throttled = liveness.status === 'unknown' && liveness.throttled === true
+        if (throttled) nextAt(after(now(), liveness.afterSeconds ?? WAIT_SECONDS))
+        again(lease, proof.kind === 'lives' ? `it lives after the cut: ${proof.said}` : proof.said, !throttled)
       }
     }
   }
@@ -392,13 +479,11 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     let others = 0
     const watched: Lease[] = []
     const cut: Lease[] = []
+    let missing: string | undefined
     for await (const ids of covered(table, chunk, PAGE)) {
-      for (const lease of (
-        await leasesOf(
-          table,
-          ids.map(({ id }) => id),
-        )
-      ).values()) {
+      const leases = await leasesCovered(table, ids)
+      if (chunk.kind === 'amendment') missing = ids.find(({ id }) => !leases.has(id))?.id
+      for (const lease of leases.values()) {
         if (lease.claims[current.id] !== unitName(chunk)) continue
         const outcome = lease.outcomes[current.id]
         // Claimed, and not final after all: somebody else's write came in between.
@@ -422,10 +507,30 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
         },
         by,
       )
+    return conclude(chunk, current, issuer, counts, cut, watched, by, missing)
+  }
+
+  /**
+   * Ends a chunk whose leases are all final.
+   *
+   * @param cut what it cut
+   * @param watched what it only watched
+   * @param missing the lease of an amendment that is not there (yet)
+   */
+  async function conclude(
+    chunk: Chunk,
+    current: Case,
+    issuer: Issuer | undefined,
+    counts: OutcomeCounts,
+    cut: readonly Lease[],
+    watched: readonly Lease[],
+    by: Actor,
+    missing?: string,
+  ): Promise<Again> {
     const afterwards = afterwardsOf(definition, cut, issuer?.soakSeconds, limits.retentionDays, by.at)
     if (afterwards?.tidyAt !== undefined && (current.restorableUntil ?? '~') > afterwards.tidyAt)
       await noteSoak(table, current.id, afterwards.tidyAt)
-    await finishChunk(
+    const done = await finishChunk(
       table,
       chunk,
       counts,
@@ -434,8 +539,10 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       ttl(after(by.at, (limits.retentionDays + 366) * 86400)),
       at(by),
       observationsOf(current.id, watched),
+      missing,
     )
-    return undefined
+    // Its lease came at the last moment: whoever recorded it found this amendment open, and trusts it.
+    return done || missing === undefined ? undefined : WAIT_SECONDS
   }
 
   /** No worker can serve this issuer: its leases are parked with the reason, and tried again when it is configured. */
@@ -458,6 +565,13 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
 
   return { work, issuers }
 }
+
+const warrantOf = (chunk: Chunk, current: Case): Warrant => ({
+  case: current.id,
+  lane: current.lane,
+  epoch: chunk.epoch ?? 0,
+  fencedAt: current.fencedAt ?? current.openedAt,
+})
 
 const cutting = (watch: Watch | undefined) => (watch === undefined ? undefined : { watch, only: false })
 

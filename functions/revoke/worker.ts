@@ -8,7 +8,7 @@ import { restoreWorker } from './restore.ts'
 import { chunkWorker, SHORT_WAIT_SECONDS } from './work.ts'
 
 /** A message that waits is returned to its queue only so often: each return counts as a receive, and the table waits as well. */
-const MOST_RETURNS = 4
+const MOST_RETURNS = 8
 
 /** The worker of one provider as a function over its ports. */
 export function revokeWorker(module: ProviderModule, ports: WorkPorts) {

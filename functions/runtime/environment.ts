@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import * as z from 'zod/mini'
+import { DeadLetterQueueName } from '../contracts/dead-letter.ts'
 import { Settings } from '../contracts/settings.ts'
 import { patternFault } from '../domain/identity.ts'
+import type { DeadLetterQueue } from './dead-letters.ts'
 import { issueNotes } from './issues.ts'
 import { OwnError } from './log.ts'
 
@@ -17,6 +19,8 @@ export interface Environment {
   readonly tableName: string
   /** `QUEUES`: logical queue name to URL, only those that the function may send to. */
   readonly queues: Readonly<Record<string, string>>
+  /** `DEAD_LETTERS`: logical name of each dead-letter queue to where it is, and where its messages came from. */
+  readonly deadLetters: Readonly<Record<string, DeadLetterQueue>>
   /** `OUTCOME_BUS` */
   readonly outcomeBus: string
   /** `ARCHIVE_BUCKET` */
@@ -46,6 +50,8 @@ export class EnvironmentInvalid extends OwnError {
 
 const ResourceName = z.string().check(z.minLength(1), z.maxLength(2048), z.regex(/^\S+$/))
 const Queues = z.record(z.string().check(z.regex(/^[a-z0-9][a-z0-9-]{0,79}$/)), z.url({ protocol: /^https?$/ }))
+const QueueUrl = z.url({ protocol: /^https?$/ })
+const DeadLetterQueues = z.record(DeadLetterQueueName, z.object({ url: QueueUrl, back: z.optional(QueueUrl) }))
 const SecretsText = z.string().check(z.regex(/^(aws|dir:\/.*)$/s, 'must be aws or dir:/path'))
 const SealingText = z.string().check(z.regex(/^(kms:arn:\S+|file:\/.*)$/s, 'must be kms:<key arn> or file:/path'))
 
@@ -89,6 +95,7 @@ export function readEnvironment<const Name extends keyof Environment>(
   const readers: { readonly [Wanted in keyof Environment]: () => Environment[Wanted] | undefined } = {
     tableName: () => read('TABLE_NAME', ResourceName),
     queues: () => read('QUEUES', Queues, JSON.parse),
+    deadLetters: () => read('DEAD_LETTERS', DeadLetterQueues, JSON.parse),
     outcomeBus: () => read('OUTCOME_BUS', ResourceName),
     archiveBucket: () => read('ARCHIVE_BUCKET', ResourceName),
     auditIndexTable: () => read('AUDIT_INDEX_TABLE', ResourceName),

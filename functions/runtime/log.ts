@@ -106,6 +106,15 @@ export function jsonLog(options: {
 
 const cut = (text: string) => (text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text)
 
+/** An error as a log line tells it, in one text: its name, its code, and its message only if it is one of our own. */
+export function aboutError(error: unknown): string {
+  const { name, code, message } = describe(error, [...OWN, OwnError], 0)
+  return [name, code, message]
+    .filter((part) => part !== undefined)
+    .join(' ')
+    .slice(0, 300)
+}
+
 const WORD = /^[A-Za-z0-9_.:-]{1,64}$/
 
 function describe(error: unknown, own: readonly ErrorClass[], depth: number): Record<string, unknown> {

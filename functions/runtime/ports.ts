@@ -29,6 +29,11 @@ export interface QueueMessage {
 export interface Queues {
   /** Sends all or throws; may send twice. */
   send(queue: string, messages: readonly QueueMessage[]): Promise<void>
+  /**
+   * Messages in a queue, about: those that wait, those under way, and those that are hidden for a while. Without it
+   * nothing holds a sender back.
+   */
+  depth?(queue: string): Promise<number>
 }
 
 /** Where completion events go. */

@@ -32,7 +32,9 @@ const STATUS: Readonly<Record<ProblemCode, number>> = {
   'campaign-state': 409,
   'requester-cannot-approve': 403,
   'restore-refused': 409,
+  'redrive-refused': 409,
   throttled: 429,
+  overloaded: 429,
   internal: 500,
 }
 
@@ -65,6 +67,8 @@ const TITLE: Readonly<Record<ProblemCode, string>> = {
   'campaign-state': 'The campaign is not in a state that allows this',
   'requester-cannot-approve': 'Who asked cannot approve',
   'restore-refused': 'The cut is not undone',
+  'redrive-refused': 'These dead letters cannot be driven back',
+  overloaded: 'More is asked than can be taken now',
   throttled: 'Too much at once',
   internal: 'Something failed on our side',
 }

@@ -1,7 +1,11 @@
 import * as z from 'zod/mini'
+import { MOST_RECEIVES } from '../domain/queues.ts'
+import { ForeignItem } from '../store/items.ts'
 import { issueNotes } from './issues.ts'
 import { OwnError } from './log.ts'
 import type { Log } from './ports.ts'
+import type { UnusableReason } from './unusable.ts'
+import { Unusable } from './unusable.ts'
 
 /** The part of an SQS event that is read here. */
 export interface SqsRecord {
@@ -34,9 +38,12 @@ export interface Delivery {
   readonly group?: string
 }
 
-/** A message that is not what the queue carries: kept in the quarantine, then deleted. */
+/** A message that is not what the queue carries, or that nobody can ever handle: kept in the quarantine, then deleted. */
 export interface InvalidMessage extends Delivery {
   readonly body: string
+  readonly reason: UnusableReason
+  /** What it says, where it is one of ours: its keys, the same each time that it is sent. */
+  readonly about?: string
   readonly notes: readonly { readonly path: string; readonly message: string }[]
 }
 
@@ -65,8 +72,10 @@ export interface SqsBatchOptions<Message> {
   readonly schema: z.ZodMiniType<Message>
   /** Throws to make the message come back. */
   readonly handle: (message: Message, delivery: Delivery) => Promise<void>
-  /** Keeps what does not parse (quarantine); a throw makes the message come back. */
+  /** Keeps what does not parse or can never be handled (quarantine); a throw makes the message come back. */
   readonly onInvalid: (message: InvalidMessage) => Promise<void>
+  /** Told of the last failure of a message, which its queue then takes for dead; a throw changes nothing. */
+  readonly onDeath?: (delivery: Delivery, error: unknown) => Promise<void>
   readonly visibility: Visibility
   readonly log: Log
   /** Records handled at once; default 10. A FIFO group is handled one by one whatever this says. */
@@ -86,20 +95,44 @@ export function sqsBatch<Message>(options: SqsBatchOptions<Message>): (event: Sq
     const about = { queue: delivery.queue, messageId: delivery.messageId, receiveCount: delivery.receiveCount }
     try {
       const message = parse(schema, record.body)
-      if (message.ok) await handle(message.message, delivery)
-      else {
-        await onInvalid({ ...delivery, body: record.body, notes: message.notes })
-        log.warn('message is not what this queue carries: quarantined', about)
+      if (!message.ok) {
+        const { reason, notes } = message
+        await onInvalid({ ...delivery, body: record.body, reason, notes })
+        log.warn('message is not what this queue carries: quarantined', { ...about, reason })
+        return true
+      }
+      try {
+        await handle(message.message, delivery)
+      } catch (error) {
+        const reason = reasonOf(error)
+        if (reason === undefined) throw error
+        const said = JSON.stringify(message.message)
+        await onInvalid({ ...delivery, body: record.body, reason, about: said, notes: [{ path: '', message: said }] })
+        log.error('message can never be handled: quarantined', { ...about, reason, error })
       }
       return true
     } catch (error) {
       if (error instanceof Postponed) await postpone(record, error.seconds, about)
       else {
-        log.error('message failed and comes back', { ...about, error })
+        const last = delivery.receiveCount >= MOST_RECEIVES
+        log.error(last ? 'message failed and goes to the dead letters' : 'message failed and comes back', { ...about, error })
+        if (last) await mourn(delivery, error)
         // Not after the queue's whole visibility time-out, which is many times the function's own.
         await postpone(record, Math.min(2 ** delivery.receiveCount, LONGEST_PAUSE), about)
       }
       return false
+    }
+  }
+
+  const mourn = async (delivery: Delivery, error: unknown) => {
+    try {
+      await options.onDeath?.(delivery, error)
+    } catch (fault) {
+      log.error('why a message is dead could not be noted', {
+        queue: delivery.queue,
+        messageId: delivery.messageId,
+        error: fault,
+      })
     }
   }
 
@@ -127,19 +160,29 @@ export function sqsBatch<Message>(options: SqsBatchOptions<Message>): (event: Sq
   }
 }
 
+/** Why trying again is in vain; `undefined` where it is not. */
+const reasonOf = (error: unknown): UnusableReason | undefined =>
+  error instanceof Unusable ? error.code : error instanceof ForeignItem ? 'item-unreadable' : undefined
+
 type Parsed<Message> =
   | { readonly ok: true; readonly message: Message }
-  | { readonly ok: false; readonly notes: InvalidMessage['notes'] }
+  | { readonly ok: false; readonly reason: UnusableReason; readonly notes: InvalidMessage['notes'] }
+
+/** The version that all messages of ours carry. */
+const VERSION = 1
 
 function parse<Message>(schema: z.ZodMiniType<Message>, body: string): Parsed<Message> {
   let content: unknown
   try {
     content = JSON.parse(body)
   } catch {
-    return { ok: false, notes: [{ path: '', message: 'is not JSON' }] }
+    return { ok: false, reason: 'not-json', notes: [{ path: '', message: 'is not JSON' }] }
   }
   const parsed = z.safeParse(schema, content)
-  return parsed.success ? { ok: true, message: parsed.data } : { ok: false, notes: issueNotes(parsed.error.issues, content) }
+  if (parsed.success) return { ok: true, message: parsed.data }
+  const version = typeof content === 'object' && content !== null && 'v' in content ? content.v : undefined
+  const reason = typeof version === 'number' && version !== VERSION ? 'version-unknown' : 'message-invalid'
+  return { ok: false, reason, notes: issueNotes(parsed.error.issues, content) }
 }
 
 function deliveryOf(record: SqsRecord): Delivery {

@@ -1,5 +1,10 @@
 import type { SendMessageBatchRequestEntry, SQSClient } from '@aws-sdk/client-sqs'
-import { ChangeMessageVisibilityCommand, GetQueueUrlCommand, SendMessageBatchCommand } from '@aws-sdk/client-sqs'
+import {
+  ChangeMessageVisibilityCommand,
+  GetQueueAttributesCommand,
+  GetQueueUrlCommand,
+  SendMessageBatchCommand,
+} from '@aws-sdk/client-sqs'
 import { OwnError } from './log.ts'
 import type { Clock, QueueMessage, Queues, Randomness } from './ports.ts'
 import type { Visibility } from './sqs-batch.ts'
@@ -58,10 +63,19 @@ export function sqsQueues(tools: {
     }
   }
 
+  const urlOf = (queue: string): string => {
+    const url = Object.hasOwn(tools.urls, queue) ? tools.urls[queue] : undefined
+    if (url === undefined) throw new SendFailed(`there is no queue ${word(queue)} in this function's environment`)
+    return url
+  }
+
   return {
+    async depth(queue) {
+      const command = new GetQueueAttributesCommand({ QueueUrl: urlOf(queue), AttributeNames: [...DEPTHS] })
+      return depthOf((await tools.client.send(command)).Attributes)
+    },
     async send(queue, messages) {
-      const url = Object.hasOwn(tools.urls, queue) ? tools.urls[queue] : undefined
-      if (url === undefined) throw new SendFailed(`there is no queue ${word(queue)} in this function's environment`)
+      const url = urlOf(queue)
       const fifo = url.endsWith('.fifo')
       for (let from = 0; from < messages.length; from += BATCH) {
         await sendBatch(
@@ -72,6 +86,15 @@ export function sqsQueues(tools: {
     },
   }
 }
+
+/** What is in a queue, in three parts; each is exact within a minute. */
+export const DEPTHS = [
+  'ApproximateNumberOfMessages',
+  'ApproximateNumberOfMessagesNotVisible',
+  'ApproximateNumberOfMessagesDelayed',
+] as const
+export const depthOf = (attributes: Partial<Record<string, string>> = {}): number =>
+  DEPTHS.reduce((sum, name) => sum + Number(attributes[name] ?? 0), 0)
 
 const word = (text: string | undefined) => (text !== undefined && /^[\w.-]{1,80}$/.test(text) ? text : 'no code')
 

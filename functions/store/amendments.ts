@@ -31,7 +31,8 @@ export const newAmendment = (
   by: actor(by),
 })
 
-export type Handover = 'amended' | 'acknowledged' | 'over'
+/** `amended`: its amendment is new, or open again. `known`: it was there, and whoever made it has sent it. */
+export type Handover = 'amended' | 'known' | 'acknowledged' | 'over'
 
 /**
  * A lease that was never acknowledged, under a closed fence: it becomes `late` and gets the case's amendment in one
@@ -55,9 +56,11 @@ export async function amend(
   ])
   if (done.ok) return 'amended'
   if (done.failed[1] === true) {
-    if (because === 'parked') await reopenAmendment(table, caseId, lease.id, [['counts', 'parked'], '=', 1], [], dueAt, by)
-    else if (lease.state === 'registering') await meetAgain(table, caseId, lease.id, dueAt, by)
-    return 'amended'
+    const opened =
+      because === 'parked'
+        ? await reopenAmendment(table, caseId, lease.id, [['counts', 'parked'], '=', 1], [], dueAt, by)
+        : await meetAgain(table, caseId, lease, dueAt, by)
+    return opened ? 'amended' : 'known'
   }
   const current = done.current[0]
   if (current === undefined) return 'over'
@@ -82,12 +85,17 @@ const becomesLate = (lease: string, by: Actor): Write => ({
 
 /**
  * A listing of children or of holders met the lease's pointer and amended the case before the lease was there, or
- * before anybody made it late: now it is, and its amendment has something to do.
+ * before anybody made it late: now it is, and its amendment has something to do, whoever made it late.
  */
-async function meetAgain(table: Table, caseId: string, lease: string, dueAt: string, by: Actor): Promise<void> {
-  const late = becomesLate(lease, by)
-  const open = await table.transact([late, { check: amendment(caseId, lease), if: [['state', '=', 'open']] }])
-  if (!open.ok) await reopenAmendment(table, caseId, lease, ['state', '=', 'done'], [late], dueAt, by)
+async function meetAgain(table: Table, caseId: string, lease: Lease, dueAt: string, by: Actor): Promise<boolean> {
+  const { id, state } = lease
+  const isOver: Condition = ['state', '=', 'done']
+  if (state === 'registering') {
+    const late = becomesLate(id, by)
+    const open = await table.transact([late, { check: amendment(caseId, id), if: [['state', '=', 'open']] }])
+    if (open.ok || (await reopenAmendment(table, caseId, id, isOver, [late], dueAt, by))) return true
+  }
+  return reopenAmendment(table, caseId, id, ['missing', '=', true], [], dueAt, by)
 }
 
 /** A lease that its amendment parked, or that was not there for it, is tried again by the same amendment, counted once more. */
@@ -99,8 +107,8 @@ async function reopenAmendment(
   also: readonly Write[],
   dueAt: string,
   by: Actor,
-): Promise<void> {
-  await table.transact([
+): Promise<boolean> {
+  const done = await table.transact([
     ...also,
     {
       update: amendment(caseId, lease),
@@ -112,9 +120,10 @@ async function reopenAmendment(
         ['dueAt', dueAt],
         ['by', actor(by)],
       ],
-      remove: ['ttl'],
+      remove: ['ttl', 'missing'],
       if: [['state', '=', 'done'], where],
     },
     { update: caseItem(caseId), add: [[['amendments', 'expected'], 1]] },
   ])
+  return done.ok
 }

@@ -1,12 +1,24 @@
-import type { Actor, Control } from '../domain/model.ts'
+import type { Actor, Case, Control } from '../domain/model.ts'
 import { actor } from './identities.ts'
 import { as, read } from './items.ts'
-import { controlItem } from './keys.ts'
+import { caseItem, controlItem } from './keys.ts'
 import type { Condition, Path, Table, Value } from './table.ts'
 
 /** What holds for the whole installation: one item, read strongly before each call of an issuer. */
 
 export const controlOf = (table: Table): Promise<Control | undefined> => read(table, 'control', controlItem())
+
+/** The same and a case, in one call: it is made before each call of an issuer. */
+export async function controlAndCase(
+  table: Table,
+  id: string,
+): Promise<{ readonly control: Control | undefined; readonly current: Case | undefined }> {
+  const [control, current] = await table.getMany([controlItem(), caseItem(id)])
+  return {
+    control: control === undefined ? undefined : as('control', control),
+    current: current === undefined ? undefined : as('case', current),
+  }
+}
 
 /** Why no issuer may be called, for people; absent where they may. */
 export function whyStopped(control: Control | undefined): string | undefined {

@@ -11,9 +11,9 @@ import {
   TransactWriteItemsCommand,
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb'
-import { convertToAttr, unmarshall } from '@aws-sdk/util-dynamodb'
 import * as z from 'zod/mini'
 import type { Clock, Randomness } from '../runtime/ports.ts'
+import { attributeOf, attributesOf, plainMap } from './attributes.ts'
 import type {
   Check,
   Condition,
@@ -44,6 +44,10 @@ const MOST_PUTS = 25
 const MOST_OPERATIONS = 100
 /** Batch calls at once for one `getMany` or `putAll`. */
 const AT_ONCE = 4
+/** Single writes at once for one `writeEach`. */
+const WRITES_AT_ONCE = 16
+/** Transactions that `writeEach` tries without the writes whose conditions failed in the one before. */
+const ROUNDS = 3
 
 /** An `index` cursor that this table did not give out, or gave out for another question. */
 export class CursorInvalid extends RangeError {
@@ -65,12 +69,19 @@ export class CursorInvalid extends RangeError {
  * - A comparison with an absent attribute does not hold, except `<>`, which does.
  * - Two writes of one path in one Update are refused by DynamoDB; so is `v` in an Update, which is counted here.
  * - `query`'s `after` is a place in reading order: with `descending` it goes on with lesser keys.
+ * - `writeEach` sends one UpdateItem for each write, some at once: DynamoDB bills a write inside a transaction twice. (A
+ *   batch of PartiQL statements saves calls but no units, and no two servers agree on its grammar or tell what stood there.)
+ *   With `together` it sends transactions of up to a hundred, and those whose conditions hold again without the others:
+ *   the results are the same. The embedded store bills nothing, but waits for its disk at every commit.
  */
 export function dynamoTable(tools: {
   readonly client: DynamoDBClient
   readonly table: string
   readonly clock: Clock
   readonly random: Randomness
+  readonly together?: boolean
+  /** Told of each call that the store refused for its rate. */
+  readonly throttled?: () => void
 }): Table {
   const { client, table } = tools
 
@@ -84,6 +95,7 @@ export function dynamoTable(tools: {
       } catch (error) {
         const failure = classify(error)
         if (failure === 'final') throw error
+        if (isThrottling(error)) tools.throttled?.()
         if (!repeatable(failure)) throw new StoreBusy('the answer to a write was lost, its effect is unknown', { cause: error })
         if (tried === TRIES) throw new StoreBusy(`the table did not take the call in ${TRIES} tries`, { cause: error })
         await pause(tried)
@@ -138,6 +150,7 @@ export function dynamoTable(tools: {
           new QueryCommand({
             TableName: table,
             ConsistentRead: true,
+            ReturnConsumedCapacity: 'TOTAL',
             ...expression,
             Limit: whole(input.limit),
             ScanIndexForward: input.descending !== true,
@@ -148,7 +161,8 @@ export function dynamoTable(tools: {
     )
     const items = (answer.Items ?? []).map(itemOf).filter((item) => keep(item.sk))
     const last = answer.LastEvaluatedKey?.['sk']?.S
-    return last === undefined ? { items } : { items, next: last }
+    const units = answer.ConsumedCapacity?.CapacityUnits
+    return { items, ...(last === undefined ? {} : { next: last }), ...(units === undefined ? {} : { units }) }
   }
 
   const index = async (input: IndexInput): Promise<IndexPage> => {
@@ -198,6 +212,38 @@ export function dynamoTable(tools: {
     }
   }
 
+  const writeEach = async (writes: readonly Write[]): Promise<WriteResult[]> => {
+    if (new Set(writes.map((operation) => nameOf(keyOfWrite(operation)))).size < writes.length)
+      throw new RangeError('no key may come twice in independent writes')
+    const results: WriteResult[] = new Array(writes.length)
+    const faults: unknown[] = []
+    type Placed = readonly [place: number, operation: Write]
+    const single = async ([place, operation]: Placed) => {
+      try {
+        results[place] = await write(operation)
+      } catch (error) {
+        faults.push(error)
+      }
+    }
+    const grouped = async (group: readonly Placed[]) => {
+      let left = group
+      for (let round = 0; round < ROUNDS && left.length > 1; round += 1) {
+        const done = await transact(left.map(([, operation]) => operation))
+        const settled = (index: number) => done.ok || done.failed[index] === true
+        for (const [index, [place]] of left.entries())
+          if (done.ok) results[place] = { ok: true }
+          else if (settled(index)) results[place] = { ok: false, current: done.current[index] }
+        left = left.filter((_, index) => !settled(index))
+      }
+      for (const placed of left) await single(placed)
+    }
+    const placed: Placed[] = [...writes.entries()]
+    if (tools.together === true) await inParallel(slices(placed, MOST_OPERATIONS), grouped)
+    else await inParallel(placed, single, WRITES_AT_ONCE)
+    if (faults.length > 0) throw faults[0]
+    return results
+  }
+
   const transact = async (operations: readonly (Write | Check)[]): Promise<TransactResult> => {
     if (operations.length === 0) return { ok: true }
     if (operations.length > MOST_OPERATIONS) throw new RangeError(`a transaction has at most ${MOST_OPERATIONS} operations`)
@@ -243,7 +289,7 @@ export function dynamoTable(tools: {
     await inParallel(slices(distinct, MOST_PUTS), putBatch)
   }
 
-  return { get, getMany, query, index, write, transact, putAll }
+  return { get, getMany, query, index, write, writeEach, transact, putAll }
 }
 
 // ---------------------------------------------------------------------------------------------- failures
@@ -251,12 +297,15 @@ export function dynamoTable(tools: {
 /** `untouched`: nothing was written, try again. `unknown`: it may have been written. `final`: another try says the same. */
 type Failure = 'untouched' | 'unknown' | 'final'
 
-const UNTOUCHED: ReadonlySet<string> = new Set([
+const THROTTLED: ReadonlySet<string> = new Set([
   'ProvisionedThroughputExceededException',
   'ProvisionedThroughputExceeded',
   'RequestLimitExceeded',
   'ThrottlingException',
   'ThrottlingError',
+])
+const UNTOUCHED: ReadonlySet<string> = new Set([
+  ...THROTTLED,
   'TransactionConflictException',
   'TransactionConflict',
   'TransactionInProgressException',
@@ -281,6 +330,13 @@ const BROKEN: ReadonlySet<string> = new Set([
   'ENOTFOUND',
   'EAI_AGAIN',
 ])
+
+/** Refused for its rate, alone or as a part of a transaction; a conflict is no sign of load. */
+const isThrottling = (error: unknown): boolean =>
+  error instanceof Error &&
+  (THROTTLED.has(error.name) ||
+    (error instanceof TransactionCanceledException &&
+      (error.CancellationReasons ?? []).some(({ Code }) => Code !== undefined && THROTTLED.has(Code))))
 
 function classify(error: unknown): Failure {
   if (!(error instanceof Error)) return 'final'
@@ -540,23 +596,17 @@ function whole(limit: number): number {
 
 const nameOf = (key: ItemKey) => JSON.stringify([key.pk, key.sk])
 
+const keyOfWrite = (write: Write): ItemKey => ('put' in write ? write.put : 'update' in write ? write.update : write.delete)
+
 const keyOf = (key: ItemKey): Record<string, AttributeValue> => ({ pk: { S: key.pk }, sk: { S: key.sk } })
 
 const versioned = (item: Item): Item => (item['v'] === undefined ? { ...item, v: 1 } : item)
 
-const attributeOf = (value: Exclude<Value, undefined>): AttributeValue => convertToAttr(value, { removeUndefinedValues: true })
-
-function attributesOf(item: Item): Record<string, AttributeValue> {
-  const attributes: Record<string, AttributeValue> = {}
-  for (const [name, value] of Object.entries(item)) if (value !== undefined) attributes[name] = attributeOf(value)
-  return attributes
-}
-
 function itemOf(attributes: Record<string, AttributeValue>): Item {
-  const content: Record<string, Value> = unmarshall(attributes)
+  const content = plainMap(attributes)
   const { pk, sk } = content
   if (typeof pk !== 'string' || typeof sk !== 'string') throw new TypeError('the item has no pk and sk')
-  return { ...content, pk, sk }
+  return Object.assign(content, { pk, sk })
 }
 
 // ------------------------------------------------------------------------------------------------ batches
@@ -564,10 +614,14 @@ function itemOf(attributes: Record<string, AttributeValue>): Item {
 const slices = <Entry>(entries: readonly Entry[], size: number): Entry[][] =>
   Array.from({ length: Math.ceil(entries.length / size) }, (_, place) => entries.slice(place * size, (place + 1) * size))
 
-async function inParallel<Entry>(entries: readonly Entry[], work: (entry: Entry) => Promise<void>): Promise<void> {
+async function inParallel<Entry>(
+  entries: readonly Entry[],
+  work: (entry: Entry) => Promise<void>,
+  atOnce = AT_ONCE,
+): Promise<void> {
   const waiting = entries.values()
   const runner = async () => {
     for (const entry of waiting) await work(entry)
   }
-  await Promise.all(Array.from({ length: Math.min(AT_ONCE, entries.length) }, runner))
+  await Promise.all(Array.from({ length: Math.min(atOnce, entries.length) }, runner))
 }

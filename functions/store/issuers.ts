@@ -1,9 +1,10 @@
 import type { IssuerDeclaration } from '../contracts/issuer.ts'
 import { DEFAULT_SOAK_SECONDS } from '../contracts/issuer.ts'
-import type { Actor, Breaker, Issuer } from '../domain/model.ts'
+import type { Actor, Issuer } from '../domain/model.ts'
 import { actor, plain } from './identities.ts'
 import { as, read } from './items.ts'
-import { breakerItem, issuerItem, LIST } from './keys.ts'
+import { issuerItem, LIST } from './keys.ts'
+import { closeBreaker } from './limits.ts'
 import type { Table } from './table.ts'
 
 export const issuerOf = (table: Table, name: string): Promise<Issuer | undefined> => read(table, 'issuer', issuerItem(name))
@@ -26,8 +27,10 @@ export async function declareIssuer(table: Table, name: string, declaration: Iss
       ...(declaration.environment === undefined ? [] : [['environment', declaration.environment] as const]),
       // Whoever leaves it out means another change: nothing becomes bolder without a word.
       ...(declaration.mode === undefined ? [] : [['mode', declaration.mode] as const]),
+      ...(declaration.limits === undefined ? [] : [['limits', plain(declaration.limits)] as const]),
     ],
     remove: [
+      ...(declaration.limits === undefined ? ['limits'] : []),
       ...(declaration.adminSecret === undefined ? ['adminSecret'] : []),
       ...(declaration.environment === undefined ? ['environment'] : []),
     ],
@@ -52,32 +55,4 @@ export async function issuers(table: Table): Promise<Issuer[]> {
     cursor = page.cursor
   } while (cursor !== undefined)
   return found
-}
-
-export const breakerOf = (table: Table, issuer: string): Promise<Breaker | undefined> =>
-  read(table, 'breaker', breakerItem(issuer))
-
-/** Opens the breaker of an issuer until a moment; each further failure counts. */
-export async function openBreaker(
-  table: Table,
-  issuer: string,
-  opened: { readonly until: string; readonly code: string; readonly reason: string },
-  by: Actor,
-): Promise<void> {
-  await table.write({
-    update: breakerItem(issuer),
-    set: [
-      ['kind', 'breaker'],
-      ['issuer', issuer],
-      ['openUntil', opened.until],
-      ['code', opened.code],
-      ['reason', opened.reason],
-      ['by', actor(by)],
-    ],
-    add: [['failures', 1]],
-  })
-}
-
-export async function closeBreaker(table: Table, issuer: string): Promise<void> {
-  await table.write({ delete: breakerItem(issuer), if: [['pk', 'exists']] })
 }

@@ -39,6 +39,10 @@ export const OUTAGES = 'OUTAGE'
 export const outageItem = (reach: string, from: string, to: string): ItemKey => ({ pk: OUTAGES, sk: `${reach}#${from}#${to}` })
 export const controlItem = (): ItemKey => ({ pk: 'CONTROL#installation', sk: 'CONTROL' })
 export const fuseItem = (source: string): ItemKey => ({ pk: `FUSE#${source}`, sk: 'FUSE' })
+/** What was driven back from a dead-letter queue, by logical name. */
+export const deadLettersItem = (queue: string): ItemKey => ({ pk: `DEADLETTERS#${queue}`, sk: 'REDRIVE' })
+/** Why a message went to the dead letters, by its id in the queue. */
+export const deadLetterNote = (message: string): ItemKey => ({ pk: `DEADLETTER#${message}`, sk: 'NOTE' })
 export const estateItem = (): ItemKey => ({ pk: 'ESTATE#installation', sk: 'ESTATE' })
 export const campaignItem = (id: string): ItemKey => ({ pk: `CAMPAIGN#${id}`, sk: 'CAMPAIGN' })
 /** Ten thousand cases of one campaign come at once: its list is spread. */
@@ -52,6 +56,7 @@ export const campaignMember = (id: string, caseId: string): ItemKey => ({
 export const heldCaseItem = (id: string): ItemKey => ({ pk: casePartition(id), sk: 'HELD' })
 export const heldCampaignItem = (id: string): ItemKey => ({ pk: `CAMPAIGN#${id}`, sk: 'HELD' })
 export const breakerItem = (name: string): ItemKey => ({ pk: `LIMIT#${name}`, sk: 'BREAKER' })
+export const limiterItem = (name: string): ItemKey => ({ pk: `LIMIT#${name}`, sk: 'LIMITER' })
 
 export const restorationItem = (id: string): ItemKey => ({ pk: `RESTORE#${id}`, sk: 'RESTORATION' })
 export const restorationPart = (id: string, part: string): ItemKey => ({ pk: `RESTORE#${id}`, sk: `PART#${part}` })

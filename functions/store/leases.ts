@@ -5,7 +5,7 @@ import { parentKey, SHARDS, shardOf } from '../domain/keys.ts'
 import type { Actor, Credential, Identity, Lease } from '../domain/model.ts'
 import { concerning } from './concerning.ts'
 import { actor, plain } from './identities.ts'
-import { as, read } from './items.ts'
+import { as, faultOf, keyOf, read } from './items.ts'
 import {
   credentialItem,
   DUE,
@@ -21,7 +21,7 @@ import {
   shardPartition,
   shardsOf,
 } from './keys.ts'
-import type { Check, Condition, Item, Table, Update, Write } from './table.ts'
+import type { Check, Condition, Item, ItemKey, Table, Update, Write } from './table.ts'
 
 export type NewLease = Omit<
   Lease,
@@ -44,9 +44,19 @@ export const leaseOf = (table: Table, id: string): Promise<Lease | undefined> =>
 export const credentialOf = (table: Table, fingerprint: string): Promise<Credential | undefined> =>
   read(table, 'credential', credentialItem(fingerprint))
 
-export async function leasesOf(table: Table, ids: readonly string[]): Promise<Map<string, Lease>> {
-  const items = await table.getMany(ids.map(leaseItem))
-  return new Map(items.flatMap((item) => (item === undefined ? [] : [[as('lease', item).id, as('lease', item)] as const])))
+/** @param unreadable told of an item that is no lease of this schema, which is left out; without it, that is an error */
+export async function leasesOf(
+  table: Table,
+  ids: readonly string[],
+  unreadable?: (item: ItemKey) => void,
+): Promise<Map<string, Lease>> {
+  const found = new Map<string, Lease>()
+  for (const item of await table.getMany(ids.map(leaseItem))) {
+    if (item === undefined) continue
+    if (unreadable !== undefined && faultOf('lease', item) !== undefined) unreadable(keyOf(item))
+    else found.set(as('lease', item).id, as('lease', item))
+  }
+  return found
 }
 
 export async function credentialsOf(table: Table, fingerprints: readonly string[]): Promise<Map<string, Credential>> {
@@ -410,15 +420,7 @@ export function finish(lease: Lease, caseId: string, outcome: Outcome, ttl: numb
             ['listAt', outcome.at],
           ] as const)
         : ([
-            [
-              'ended',
-              {
-                case: caseId,
-                outcome: outcome.outcome,
-                at: outcome.at,
-                ...(outcome.livesUntil === undefined ? {} : { livesUntil: outcome.livesUntil }),
-              },
-            ],
+            ['ended', endOf(caseId, outcome)],
             ['ttl', ttl],
           ] as const)),
     ],
@@ -426,6 +428,65 @@ export function finish(lease: Lease, caseId: string, outcome: Outcome, ttl: numb
     if: asRead(lease),
   }
 }
+
+/**
+ * The whole of a lease's way in a case in one write, where the intent stands in its chunk: claimed, cut and ended. It
+ * holds only for the very version that was read, so whoever did anything to the lease since (renewed it, gave it back,
+ * claimed it, took it) stops it.
+ */
+export function finishAtOnce(
+  lease: Lease,
+  asker: { readonly case: string; readonly unit: string },
+  outcome: Outcome,
+  ttl: number,
+  by: Actor,
+): Update {
+  return {
+    update: leaseItem(lease.id),
+    set: [
+      ['state', 'ended'],
+      [['claims', asker.case], asker.unit],
+      [['outcomes', asker.case], plain(outcome)],
+      ['ended', endOf(asker.case, outcome)],
+      ['ttl', ttl],
+      ['by', actor(by)],
+    ],
+    add: [['generation', 1]],
+    remove: ['duePk', 'dueAt', 'listPk', 'listAt', 'left', 'revived'],
+    if: [
+      ['v', '=', lease.v],
+      ['state', '=', 'live'],
+      [['claims', asker.case], 'absent'],
+    ],
+  }
+}
+
+const endOf = (id: string, outcome: Outcome) => ({
+  case: id,
+  outcome: outcome.outcome,
+  at: outcome.at,
+  ...(outcome.livesUntil === undefined ? {} : { livesUntil: outcome.livesUntil }),
+})
+
+/**
+ * Another case found gone what this one had cut: its word stays true for it, this one's is `revoked`, and the lease was
+ * ended by this one, so that the soak time, a restoration and the watch know whose cut it was.
+ */
+export const endAsOwn = (
+  lease: Lease,
+  asker: { readonly case: string; readonly unit: string },
+  outcome: Outcome,
+  by: Actor,
+): Update => ({
+  update: leaseItem(lease.id),
+  set: [
+    [['outcomes', asker.case], plain(outcome)],
+    [['claims', asker.case], asker.unit],
+    ['ended', endOf(asker.case, outcome)],
+    ['by', actor(by)],
+  ],
+  if: [...asRead(lease), [['ended', 'outcome'], '=', 'absent'], mayCount(lease, asker)],
+})
 
 /** What another case did to the lease is this case's outcome too. */
 export const copyOutcome = (

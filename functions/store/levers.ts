@@ -145,7 +145,7 @@ export async function endRelease(
   const holders = await holdersOfLever(table, lever)
   if (holders === undefined) return
   const cases = undone.map((one) => one.case)
-  await table.transact([
+  const done = await table.transact([
     {
       update: leverItem(lever),
       set: [['by', actor(by)]],
@@ -168,6 +168,10 @@ export async function endRelease(
       }),
     ),
   ])
+  if (done.ok || done.failed[0] === true) return
+  // Another part of the restoration was first with some of them, and has noted it: the note of this push goes all the same.
+  const left = undone.filter((_, index) => done.failed[index + 1] !== true)
+  if (left.length < undone.length) await endRelease(table, lever, restoration, left, said, by)
 }
 
 /** The push was given up: a case that came meanwhile need not wait for it. */

@@ -17,6 +17,7 @@ export const readOnly = (table: Table): Table => ({
   query: (input) => table.query(input),
   index: (input) => table.index(input),
   write: refuse,
+  writeEach: refuse,
   transact: refuse,
   putAll: refuse,
 })

@@ -68,6 +68,8 @@ export interface Page {
   readonly items: readonly Item[]
   /** The sort key to go on after; absent at the end. A page may be empty and still have one. */
   readonly next?: string
+  /** Read units that it consumed, where the store says so. */
+  readonly units?: number
 }
 
 /** The two indexes: `due` for the sweeper, `list` for operators. Eventually consistent: never for finding leases to cut. */
@@ -100,6 +102,12 @@ export interface Table {
   query(input: QueryInput): Promise<Page>
   index(input: IndexInput): Promise<IndexPage>
   write(write: Write): Promise<WriteResult>
+  /**
+   * Independent conditional writes, any number, each as `write` would make it and none depending on another: not atomic,
+   * in no order. The results are in the order of the writes. No key may come twice. Where the answer to one is lost, the
+   * others are made all the same, then `StoreBusy` is thrown: which of them took effect is then for the table to say.
+   */
+  writeEach(writes: readonly Write[]): Promise<WriteResult[]>
   /** At most 100 operations, all or none. */
   transact(operations: readonly (Write | Check)[]): Promise<TransactResult>
   /** Unconditional puts, any number; not atomic. */

@@ -1,10 +1,10 @@
 import type { Evidence, OutcomeCounts } from '../contracts/outcome.ts'
 import type { ScopeRef } from '../contracts/scope.ts'
 import { key, parentKey } from '../domain/keys.ts'
-import type { Actor, Chunk, Lease } from '../domain/model.ts'
+import type { Actor, Chunk, Intent, Lease } from '../domain/model.ts'
 import { newAmendment } from './amendments.ts'
 import { actor, fence, plain } from './identities.ts'
-import { keyOf, read } from './items.ts'
+import { as, faultOf, keyOf, read } from './items.ts'
 import {
   amendment,
   caseItem,
@@ -17,9 +17,10 @@ import {
   shardPartition,
   shardsOf,
 } from './keys.ts'
+import { leasesOf } from './leases.ts'
 import type { Observation } from './observed.ts'
 import { countObservations } from './observed.ts'
-import type { ItemKey, Table, Update, Write, WriteResult } from './table.ts'
+import type { Check, ItemKey, Table, Update, Write, WriteResult } from './table.ts'
 import type { NewChunk } from './units.ts'
 import { newChunk } from './units.ts'
 import type { Afterwards } from './watch.ts'
@@ -47,12 +48,27 @@ const progressOfChunk = (chunk: ItemKey): ItemKey => ({ pk: chunk.pk, sk: 'PROGR
 export const progressNameOf = (chunk: Pick<Chunk, 'pk' | 'case'>): string => chunk.pk.slice(`CASE#${chunk.case}#`.length)
 export const chunkNameOf = (chunk: Pick<Chunk, 'sk'>): string => chunk.sk.slice('CHUNK#'.length)
 
-/** The ids of the leases that a chunk covers as the table stands now, with the expiry that the sweeper saw. */
-export async function* covered(
+/** A lease of a chunk: with the lease itself where the listing has just read it. */
+export interface Covered {
+  readonly id: string
+  readonly expirySeen?: string
+  readonly lease?: Lease
+}
+
+/** The leases as the listing read them; those that it has only pointers to are read now. */
+export async function leasesCovered(
   table: Table,
-  chunk: Pick<Chunk, 'covers'>,
-  pageSize: number,
-): AsyncGenerator<{ id: string; expirySeen?: string }[]> {
+  ids: readonly Covered[],
+  unreadable?: (item: ItemKey) => void,
+): Promise<Map<string, Lease>> {
+  const unread = ids.flatMap(({ id, lease }) => (lease === undefined ? [id] : []))
+  const found = unread.length === 0 ? new Map<string, Lease>() : await leasesOf(table, unread, unreadable)
+  for (const { id, lease } of ids) if (lease !== undefined) found.set(id, lease)
+  return found
+}
+
+/** The ids of the leases that a chunk covers as the table stands now, with the expiry that the sweeper saw. */
+export async function* covered(table: Table, chunk: Pick<Chunk, 'covers'>, pageSize: number): AsyncGenerator<Covered[]> {
   const { covers } = chunk
   if ('leases' in covers) {
     for (let start = 0; start < covers.leases.length; start += pageSize)
@@ -64,7 +80,11 @@ export async function* covered(
   let from: { after: string } | { from: string } = { from: covers.from }
   for (;;) {
     const page = await table.query({ pk: covers.pk, ...from, to: covers.to, limit: pageSize })
-    yield page.items.map((item) => ({ id: leaseOfSort(item.sk).lease }))
+    yield page.items.map((item) => ({
+      id: leaseOfSort(item.sk).lease,
+      // In its identity's own partitions the item is the lease, strongly read: no need to read it again.
+      ...(item['kind'] === 'lease' && faultOf('lease', item) === undefined ? { lease: as('lease', item) } : {}),
+    }))
     if (page.next === undefined || page.next >= covers.to) return
     from = { after: page.next }
   }
@@ -179,7 +199,7 @@ async function amendEach(
       const { lease } = leaseOfSort(item.sk)
       // Among the holders of its credential is the lease itself, and its amendment is this very one.
       if (amendment(parent.case, lease).sk === parent.sk) continue
-      await table.transact([
+      const written = await table.transact([
         {
           put: newAmendment(parent.case, { id: lease, issuer }, because, dueAt, by),
           if: [['pk', 'absent']],
@@ -187,7 +207,8 @@ async function amendEach(
         { update: caseItem(parent.case), add: [[['amendments', 'expected'], 1]] },
         { check: keyOf(parent), if: [['state', '=', 'open']] },
       ])
-      amended.push(lease)
+      // One that is there has its message: holders of one credential would send for each other for ever.
+      if (written.ok) amended.push(lease)
     }
     after = page.next
   } while (after !== undefined)
@@ -222,6 +243,7 @@ export async function postponeChunk(table: Table, chunk: Chunk, state: ChunkStat
       ['said', state.said],
       ['resent', 0],
       ['by', actor(by)],
+      ...(chunk.intent === undefined ? [] : [['intent', plain(chunk.intent)] as const]),
     ],
     add: state.spends ? [['attempts', 1]] : [],
     if: [
@@ -229,6 +251,27 @@ export async function postponeChunk(table: Table, chunk: Chunk, state: ChunkStat
       ['step', '=', chunk.step],
     ],
   })
+}
+
+/**
+ * The intent of the chunk's first attempt, for all of its leases that go the short way: the write that precedes the
+ * effect. `false`: another worker was faster, or the chunk is not as it was read; nothing may be cut on this word.
+ */
+export async function intendChunk(table: Table, chunk: Chunk, intent: Intent, by: Actor): Promise<boolean> {
+  const done = await table.write({
+    update: keyOf(chunk),
+    set: [
+      ['intent', plain(intent)],
+      ['by', actor(by)],
+    ],
+    if: [
+      ['state', '=', 'open'],
+      ['step', '=', 'revoke'],
+      ['attempts', '=', 0],
+      ['intent', 'absent'],
+    ],
+  })
+  return done.ok
 }
 
 /** Pushes the due time of a chunk whose message was sent again, so that the sweeper does not send it each minute. */
@@ -240,6 +283,11 @@ export async function pushDue(table: Table, item: ItemKey, seen: string, dueAt: 
     if: [['dueAt', '=', seen]],
   })
   return done.ok
+}
+
+/** Puts off what nobody can handle, whatever it is: nothing else of it is touched. */
+export async function putOff(table: Table, item: ItemKey, seen: string, dueAt: string): Promise<void> {
+  await table.write({ update: item, set: [['dueAt', dueAt]], if: [['dueAt', '=', seen]] })
 }
 
 /** Takes a parked lease's turn, so that one sweep tries it. */
@@ -254,6 +302,8 @@ export async function pushParked(table: Table, lease: Lease, dueAt: string): Pro
  *
  * @param afterwards when what the cuts left behind is deleted, and when it is looked at again; absent where nothing is left to do
  * @param observations what was only watched, for the report
+ * @param missing the lease of an amendment that is not there: if it comes before this very write, the amendment does not end
+ * @returns whether it ended here and now
  */
 export async function finishChunk(
   table: Table,
@@ -264,6 +314,7 @@ export async function finishChunk(
   ttl: number,
   by: Actor,
   observations: readonly Observation[] = [],
+  missing?: string,
 ): Promise<boolean> {
   const dueAt = afterwards === undefined ? undefined : nextOf(afterwards)
   const ended: Update = {
@@ -274,6 +325,7 @@ export async function finishChunk(
       ['applied', plain(applied)],
       ['step', dueAt === undefined ? 'over' : 'watch'],
       ['by', actor(by)],
+      ...(missing === undefined ? [] : ([['missing', true]] as const)),
       ...(afterwards === undefined || dueAt === undefined ? ([['ttl', ttl]] as const) : beginWatch(afterwards, dueAt)),
     ],
     remove: dueAt === undefined ? ['duePk', 'dueAt'] : [],
@@ -291,33 +343,61 @@ export async function finishChunk(
     chunk.because === 'bystander' && chunk.kind === 'chunk' && bystanders > 0
       ? [{ update: caseItem(chunk.case), add: [['bystanders', bystanders]] }]
       : []
-  const done = await table.transact([ended, counted, ...named, ...countObservations(chunk, observations, ttl, by)])
+  const stillMissing: Check[] = missing === undefined ? [] : [{ check: leaseItem(missing), if: [['pk', 'absent']] }]
+  const done = await table.transact([
+    ended,
+    counted,
+    ...named,
+    ...stillMissing,
+    ...countObservations(chunk, observations, ttl, by),
+  ])
   return done.ok
 }
 
 const TRANSACTION_SIZE = 50
 
 /**
- * Independent conditional writes, each group in one or two operations that belong together. All groups are tried in a
- * few large transactions; where one fails, its groups are tried each by itself, so that a lease that somebody else
- * changed harms no other. The results are in order.
+ * Independent conditional writes, each group in one or two operations that belong together. Single ones need no
+ * transaction; the others are tried in a few large transactions, and where one fails, its groups are tried each by
+ * itself, so that a lease that somebody else changed harms no other. The results are in order.
  */
 export async function writeGroups(table: Table, groups: readonly (readonly Write[])[]): Promise<boolean[]> {
   const results: boolean[] = new Array(groups.length).fill(false)
+  const named = new Map<string, number>()
+  for (const write of groups.flat()) named.set(nameOf(write), (named.get(nameOf(write)) ?? 0) + 1)
+  const [singles, others]: [number[], number[]] = [[], []]
+  for (const [index, group] of groups.entries())
+    (group.length === 1 && group.every((write) => named.get(nameOf(write)) === 1) ? singles : others).push(index)
+  await writeTogether(table, groups, others, results)
+  if (singles.length === 0) return results
+  const written = await table.writeEach(singles.flatMap((index) => groups[index] ?? []))
+  for (const [place, index] of singles.entries()) results[index] = written[place]?.ok === true
+  return results
+}
+
+/** Groups in their order: two of them may name one credential, and the second is decided as if the first were written. */
+async function writeTogether(
+  table: Table,
+  groups: readonly (readonly Write[])[],
+  indexes: readonly number[],
+  results: boolean[],
+): Promise<void> {
   let batch: number[] = []
+  let names = new Set<string>()
   let size = 0
   const flush = async () => {
     if (batch.length === 0) return
-    const indexes = batch
+    const tried = batch
     batch = []
+    names = new Set()
     size = 0
-    const together = await table.transact(indexes.flatMap((index) => groups[index] ?? []))
+    const together = await table.transact(tried.flatMap((index) => groups[index] ?? []))
     if (together.ok) {
-      for (const index of indexes) results[index] = true
+      for (const index of tried) results[index] = true
       return
     }
-    if (indexes.length === 1) return
-    for (const index of indexes) {
+    if (tried.length === 1) return
+    for (const index of tried) {
       const group = groups[index] ?? []
       const [only] = group
       const done: Pick<WriteResult, 'ok'> =
@@ -325,20 +405,19 @@ export async function writeGroups(table: Table, groups: readonly (readonly Write
       results[index] = done.ok
     }
   }
-  for (const [index, group] of groups.entries()) {
+  for (const index of indexes) {
+    const group = groups[index] ?? []
     if (size + group.length > TRANSACTION_SIZE) await flush()
     // Two groups on one credential cannot stand in one transaction: DynamoDB refuses a repeated key.
-    if (group.some((write) => batch.some((other) => (groups[other] ?? []).some((known) => sameKey(known, write))))) await flush()
+    if (group.some((write) => names.has(nameOf(write)))) await flush()
     batch.push(index)
+    for (const write of group) names.add(nameOf(write))
     size += group.length
   }
   await flush()
-  return results
 }
 
-const keyOfWrite = (write: Write): ItemKey => ('put' in write ? write.put : 'update' in write ? write.update : write.delete)
-function sameKey(one: Write, other: Write): boolean {
-  const a = keyOfWrite(one)
-  const b = keyOfWrite(other)
-  return a.pk === b.pk && a.sk === b.sk
+const nameOf = (write: Write): string => {
+  const { pk, sk } = 'put' in write ? write.put : 'update' in write ? write.update : write.delete
+  return JSON.stringify([pk, sk])
 }

@@ -1,6 +1,5 @@
-import type { Ask } from '../domain/model.ts'
+import type { Ask, Case } from '../domain/model.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
-import { caseOf } from '../store/cases.ts'
 import { as, keyOf } from '../store/items.ts'
 import type { Item, Table } from '../store/table.ts'
 import { pushDue } from '../store/work.ts'
@@ -13,19 +12,24 @@ import { pushDue } from '../store/work.ts'
  * @returns how many were sent
  */
 export async function sweepAsks(
-  ports: { readonly table: Table; readonly dispatch: Dispatch },
+  ports: {
+    readonly table: Table
+    readonly dispatch: Dispatch
+    /** Its case; what has none is set aside. */
+    readonly caseFor: (item: Item, id: string) => Promise<Case | undefined>
+  },
   due: AsyncIterable<readonly Item[]>,
   nextLook: (ask: Ask) => string,
 ): Promise<number> {
-  const { table, dispatch } = ports
+  const { table, dispatch, caseFor } = ports
   let sent = 0
   for await (const items of due)
     for (const item of items) {
       const ask = as('ask', item)
+      const current = await caseFor(item, ask.case)
+      if (current === undefined) continue
       // Whoever pushes the due time sends; a second sweep that saw the same item does not.
       if (!(await pushDue(table, keyOf(ask), ask.dueAt ?? '', nextLook(ask)))) continue
-      const current = await caseOf(table, ask.case)
-      if (current === undefined) continue
       await dispatch.work(current.lane, [{ v: 1, kind: 'locate', case: ask.case, issuer: ask.issuer }])
       sent += 1
     }

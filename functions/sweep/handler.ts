@@ -2,7 +2,8 @@ import { s3Client } from '../runtime/aws.ts'
 import { readEnvironment } from '../runtime/environment.ts'
 import { jsonLog } from '../runtime/log.ts'
 import { s3Mark } from '../runtime/mark.ts'
-import { clock, dispatchOf, random, tableOf } from '../runtime/wiring.ts'
+import { keeper } from '../runtime/quarantine.ts'
+import { clock, dispatchOf, metricsOf, random, tableOf } from '../runtime/wiring.ts'
 import { sweeper } from './sweep.ts'
 
 const environment = readEnvironment(['tableName', 'queues', 'archiveBucket', 'settings'])
@@ -17,6 +18,7 @@ const sweep = sweeper({
   log,
   limits: settings.limits,
   settings,
+  keep: keeper(table, clock, settings.limits.retentionDays, metricsOf('sweep')).item,
   mark: s3Mark({ client: s3Client(), bucket: environment.archiveBucket }),
   ...(settings.modes === undefined ? {} : { modes: settings.modes }),
   ...(settings.outage === undefined ? {} : { outage: settings.outage }),

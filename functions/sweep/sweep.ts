@@ -11,13 +11,14 @@ import type { Guards } from '../domain/treatment.ts'
 import { isExempt, isGuarded } from '../domain/treatment.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import type { Clock, GenerationMark, Log, Randomness } from '../runtime/ports.ts'
+import type { Keeper } from '../runtime/quarantine.ts'
 import { amend } from '../store/amendments.ts'
 import { pushCampaign } from '../store/campaigns.ts'
 import { caseOf, closeCase, isDoneAgain, isFinished, openCase, postponeCase, stillOrphan } from '../store/cases.ts'
 import { controlOf } from '../store/control.ts'
 import { openExpiry, sealExpiry } from '../store/expiry.ts'
 import { issuerOf, issuers } from '../store/issuers.ts'
-import { as, keyOf } from '../store/items.ts'
+import { as, ForeignItem, keyOf } from '../store/items.ts'
 import { DUE } from '../store/keys.ts'
 import { watchOn, watchOrphan } from '../store/observed.ts'
 import type { Grace } from '../store/outage.ts'
@@ -27,7 +28,9 @@ import { completeProgress } from '../store/units.ts'
 import { closeAgain, cutWatched } from '../store/watch.ts'
 import { chunkNameOf, progressNameOf, pushDue, pushParked } from '../store/work.ts'
 import { sweepAsks } from './asks.ts'
+import { sendAgain } from './chunks.ts'
 import { countGeneration } from './generation.ts'
+import { asideFor } from './hints.ts'
 import { sweepRestorations } from './restorations.ts'
 
 export interface SweepPorts {
@@ -43,6 +46,8 @@ export interface SweepPorts {
   readonly settings: Guards
   /** Outside the table, so that a table restored from a backup shows. */
   readonly mark: GenerationMark
+  /** Keeps and counts what cannot be handled. */
+  readonly keep?: Keeper['item']
 }
 
 /** What one sweep found and did, by kind. */
@@ -64,6 +69,10 @@ export type Swept = Record<
 
 /** Items looked at per kind in one sweep; what is left is the next one's. */
 const MOST = 2000
+/** Chunks looked at in one sweep: up to half a million leases a minute go on after an outage, and no more. */
+const MOST_CHUNKS = 5000
+/** Unfinished scans of one case that are sent on in one sweep. */
+const MOST_SCANS = 200
 const PAGE = 200
 /** A message that was sent again is looked after again after this, in seconds; each further time twice as long. */
 const AGAIN_SECONDS = 120
@@ -101,9 +110,10 @@ const againSeconds = ({ resent }: { readonly resent?: unknown }): number =>
 export function sweeper(ports: SweepPorts) {
   const { table, clock, dispatch, limits } = ports
   const now = () => instant(clock.now())
+  const { aside, readable, caseFor } = asideFor(table, now, ports.keep)
 
   /** Everything due in a partition of the index, oldest first; the index may lag, so each item is only a hint. */
-  async function* due(partition: string, upTo = now()): AsyncGenerator<Item[]> {
+  async function* due(partition: string, upTo = now(), most = MOST): AsyncGenerator<Item[]> {
     let cursor: string | undefined
     let seen = 0
     do {
@@ -115,23 +125,33 @@ export function sweeper(ports: SweepPorts) {
         ...(cursor === undefined ? {} : { cursor }),
       })
       seen += page.items.length
-      yield [...page.items]
+      yield await readable(partition, page.items)
       cursor = page.cursor
-    } while (cursor !== undefined && seen < MOST)
+    } while (cursor !== undefined && seen < most)
   }
 
   async function sweepCases(): Promise<number> {
     let moved = 0
     for await (const items of due(DUE.case))
       for (const item of items) {
-        const current = await caseOf(table, as('case', item).id)
+        const current = await caseFor(item, as('case', item).id)
         if (current === undefined || (current.closedAt !== undefined && current.state !== 'resurrected')) continue
         moved += 1
         await postponeCase(table, current.id, after(now(), AGAIN_SECONDS))
-        if (current.sealed) await repair(current)
+        if (current.sealed) await repaired(item, current)
         else await dispatch.plan(current.lane, [{ v: 1, kind: 'plan', case: current.id }])
       }
     return moved
+  }
+
+  /** One case that cannot be read whole holds up no other. */
+  async function repaired(item: Item, current: Case): Promise<void> {
+    try {
+      await repair(current)
+    } catch (error) {
+      if (!(error instanceof ForeignItem)) throw error
+      await aside({ ...item, dueAt: (await caseOf(table, current.id))?.dueAt }, 'item-unreadable')
+    }
   }
 
   /** Repeats the steps that the stream drives, for a record that was lost: counting finished shards, closing. */
@@ -148,6 +168,7 @@ export function sweeper(ports: SweepPorts) {
   /** The shards of a case that are not counted yet; unsealed ones are sent to be scanned on. */
   async function openProgress(current: Case) {
     const found = []
+    let scans = 0
     let cursor: string | undefined
     do {
       const page = await table.query({
@@ -166,7 +187,7 @@ export function sweeper(ports: SweepPorts) {
           const progress = as('progress', one)
           if (progress.complete) continue
           if (progress.sealed) found.push(progress)
-          else
+          else if (scans++ < MOST_SCANS)
             await dispatch.plan(current.lane, [
               { v: 1, kind: 'scan', case: current.id, scope: progress.scope as never, shard: progress.shard },
             ])
@@ -190,27 +211,26 @@ export function sweeper(ports: SweepPorts) {
         }
 
   /** Calls of issuers: once a stop is released, nobody waits until what it put off is due. */
-  async function* dueCalls(partition: string): AsyncGenerator<Item[]> {
+  async function* dueCalls(partition: string, most = MOST): AsyncGenerator<Item[]> {
     const released = (await controlOf(table))?.releasedAt
     const early = released !== undefined && after(released, PUT_OFF_SECONDS) > now()
-    yield* due(partition, early ? after(now(), PUT_OFF_SECONDS) : now())
+    yield* due(partition, early ? after(now(), PUT_OFF_SECONDS) : now(), most)
   }
 
   async function sweepChunks(): Promise<number> {
-    let sent = 0
-    for await (const items of dueCalls(DUE.chunk)) {
-      const chunks = items.map((item) => as('chunk', item))
-      const messages = new Map<Case['lane'], WorkMessage[]>()
-      for (const chunk of chunks) {
-        // Whoever pushes the due time sends; a second sweep that saw the same item does not.
-        if (!(await pushDue(table, keyOf(chunk), chunk.dueAt ?? '', after(now(), againSeconds(chunk))))) continue
-        const current = await caseOf(table, chunk.case)
-        if (current === undefined) continue
-        messages.set(current.lane, [...(messages.get(current.lane) ?? []), messageOf(chunk)])
-        sent += 1
-      }
-      for (const [lane, batch] of messages) await dispatch.work(lane, batch)
+    const lanes = new Map<string, Promise<Case['lane'] | undefined>>()
+    const laneOf = (item: Item, id: string) => {
+      const known = lanes.get(id) ?? caseFor(item, id).then((current) => current?.lane)
+      // A case that is not there sets aside each of its chunks.
+      known.then(
+        (lane) => lane !== undefined && lanes.set(id, known),
+        () => lanes.delete(id),
+      )
+      return known
     }
+    let sent = 0
+    for await (const items of dueCalls(DUE.chunk, MOST_CHUNKS))
+      sent += await sendAgain({ table, dispatch, laneOf, messageOf, againSeconds, now }, items)
     return sent
   }
 
@@ -234,9 +254,9 @@ export function sweeper(ports: SweepPorts) {
       for (const item of items) {
         const lever: Lever = as('lever', item)
         const seen = typeof item.dueAt === 'string' ? item.dueAt : ''
-        if (!(await pushDue(table, keyOf(lever), seen, after(now(), againSeconds({ resent: item.resent }))))) continue
-        const current = await caseOf(table, lever.case)
+        const current = await caseFor(item, lever.case)
         if (current === undefined) continue
+        if (!(await pushDue(table, keyOf(lever), seen, after(now(), againSeconds({ resent: item.resent }))))) continue
         await dispatch.work(current.lane, [
           { v: 1, kind: 'contain', case: lever.case, identity: lever.identityKey, lever: lever.leverKey, issuer: lever.issuer },
         ])
@@ -517,7 +537,7 @@ export function sweeper(ports: SweepPorts) {
             ({ resent }) => after(now(), againSeconds({ resent })),
           ),
       ],
-      ['asks', () => sweepAsks({ table, dispatch }, dueCalls(DUE.ask), (ask) => after(now(), againSeconds(ask)))],
+      ['asks', () => sweepAsks({ table, dispatch, caseFor }, dueCalls(DUE.ask), (ask) => after(now(), againSeconds(ask)))],
       ...(grace === undefined
         ? []
         : ([

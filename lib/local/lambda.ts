@@ -51,7 +51,12 @@ export interface FunctionsOptions {
   readonly replace: Readonly<Record<string, string>>
   /** Folder for one log file per function. */
   readonly logs: string
+  /** Stands around every invocation: what a measurement needs to know of it. */
+  readonly around?: Around
 }
+
+/** Makes the call and gives its answer back; `name` is the function's physical name. */
+export type Around = (name: string, event: unknown, call: () => Promise<unknown>) => Promise<unknown>
 
 interface Loaded {
   readonly name: string
@@ -132,7 +137,8 @@ export async function loadFunctions(options: FunctionsOptions): Promise<Function
     })
     changed(1)
     // It stays under way until it really ends, also after its time-out: `stop` must not take the store from under it.
-    const work = running.run(target.name, async () => target.handler(event, context)).finally(() => changed(-1))
+    const call = () => running.run(target.name, async () => target.handler(event, context))
+    const work = (options.around === undefined ? call() : options.around(target.name, event, call)).finally(() => changed(-1))
     try {
       return await Promise.race([work, late])
     } catch (error) {

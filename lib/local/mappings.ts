@@ -35,12 +35,13 @@ export interface MappingsOptions {
 export async function startMappings(options: MappingsOptions): Promise<Mappings> {
   const stopping = new AbortController()
   const loops: Promise<void>[] = []
+  const first = precedence()
   const { template } = options
   for (const resource of template.ofType('AWS::Lambda::EventSourceMapping')) {
     if (String(template.property(resource, 'Enabled')) === 'false') continue
     const source = textOf(template.property(resource, 'EventSourceArn') ?? null, `${resource.logicalId}: EventSourceArn`)
     const common = readCommon(options, resource, source)
-    if (source.includes(':sqs:')) loops.push(pollQueue(options, readQueue(options, resource, common), stopping.signal))
+    if (source.includes(':sqs:')) loops.push(pollQueue(options, readQueue(options, resource, common), first, stopping.signal))
     else if (source.includes(':dynamodb:'))
       loops.push((await pollStream(options, readStream(options, resource, common), stopping.signal)).ended)
     else
@@ -92,6 +93,49 @@ interface QueueMapping extends Common {
   readonly queue: string
   readonly batchSize: number
   readonly concurrency: number
+  /** It has no ceiling: its work goes before that of the others. */
+  readonly urgent: boolean
+}
+
+/** How long a batch makes way, in milliseconds, and how long after the last urgent one more may come of it. */
+const MAKES_WAY = 1000
+const MORE_TO_COME = 100
+
+/**
+ * On AWS each queue's invocations have machines of their own; here all share one machine, its process and its store. So
+ * what has no ceiling goes first: each batch of the others waits until none of it is under way, for a second at the most.
+ */
+export function precedence(): { enter(): () => void; turn(): Promise<void> } {
+  let underWay = 0
+  let waiting: (() => void)[] = []
+  let timer: NodeJS.Timeout | undefined
+  const free = () => {
+    timer = undefined
+    const all = waiting
+    waiting = []
+    for (const go of all) go()
+  }
+  return {
+    enter() {
+      underWay += 1
+      clearTimeout(timer)
+      timer = undefined
+      return () => {
+        underWay -= 1
+        if (underWay === 0) timer = setTimeout(free, MORE_TO_COME)
+      }
+    },
+    async turn() {
+      if (underWay === 0 && timer === undefined) return
+      await new Promise<void>((resolve) => {
+        const patience = setTimeout(resolve, MAKES_WAY)
+        waiting.push(() => {
+          clearTimeout(patience)
+          resolve()
+        })
+      })
+    },
+  }
 }
 
 function readQueue({ template }: MappingsOptions, resource: Resource, common: Common): QueueMapping {
@@ -103,6 +147,7 @@ function readQueue({ template }: MappingsOptions, resource: Resource, common: Co
     ...common,
     queue: common.source.replace(/^.*:/, ''),
     batchSize: numberOf(template.property(resource, 'BatchSize'), `${name}: BatchSize`, 10),
+    urgent: template.property(resource, 'ScalingConfig.MaximumConcurrency') === undefined,
     // Without a limit Lambda goes to 1,250; more than this makes one process no faster.
     concurrency: numberOf(template.property(resource, 'ScalingConfig.MaximumConcurrency'), `${name}: MaximumConcurrency`, 10),
   }
@@ -112,7 +157,12 @@ function readQueue({ template }: MappingsOptions, resource: Resource, common: Co
  * One loop per queue receives, and hands batches to at most `concurrency` invocations at once. A FIFO queue keeps one
  * batch per group in flight by itself: a group stays locked while a message of it is.
  */
-async function pollQueue(options: MappingsOptions, mapping: QueueMapping, stop: AbortSignal): Promise<void> {
+async function pollQueue(
+  options: MappingsOptions,
+  mapping: QueueMapping,
+  first: ReturnType<typeof precedence>,
+  stop: AbortSignal,
+): Promise<void> {
   const underWay = new Set<Promise<void>>()
   while (!stop.aborted) {
     if (underWay.size >= mapping.concurrency) {
@@ -129,7 +179,12 @@ async function pollQueue(options: MappingsOptions, mapping: QueueMapping, stop: 
       if (performance.now() >= until) break
       await sleep(Math.min(50, Math.max(1, until - performance.now())))
     }
-    const work = invokeQueue(options, mapping, batch).finally(() => underWay.delete(work))
+    if (!mapping.urgent) await first.turn()
+    const left = mapping.urgent ? first.enter() : () => {}
+    const work = invokeQueue(options, mapping, batch).finally(() => {
+      left()
+      underWay.delete(work)
+    })
     underWay.add(work)
   }
   await Promise.all(underWay)

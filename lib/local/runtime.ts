@@ -8,7 +8,7 @@ import type { BusEvent, Delivery, Events } from './events.ts'
 import { startDelivery, startEvents } from './events.ts'
 import type { HttpApi } from './http.ts'
 import { readRoutes, startHttp } from './http.ts'
-import type { Functions } from './lambda.ts'
+import type { Around, Functions } from './lambda.ts'
 import { loadFunctions } from './lambda.ts'
 import type { Mappings } from './mappings.ts'
 import { startMappings } from './mappings.ts'
@@ -35,6 +35,8 @@ export interface RuntimeOptions {
   readonly keep?: boolean
   /** Pause before the second try of an asynchronous invocation (a minute on AWS). */
   readonly retryMilliseconds?: number
+  /** Stands around every invocation of a function, for measurements. */
+  readonly around?: Around
   /** The adapter's own lines; they stand in `logs/runtime.log` as well. */
   readonly log?: (line: string) => void
 }
@@ -143,6 +145,8 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
     const environment = {
       ...endpoints,
       ...CREDENTIALS,
+      // The embedded store waits for its disk at every commit.
+      ...(external === undefined || external === '' ? { TABLE_WRITES: 'together' } : {}),
       AWS_REGION: REGION,
       AWS_DEFAULT_REGION: REGION,
       // No profile of the person at this machine, and no look for one at the network.
@@ -156,7 +160,13 @@ export async function startRuntime(options: RuntimeOptions): Promise<Runtime> {
         stopwatch.lap('tables')
       },
       async () => {
-        parts.functions = await loadFunctions({ template, base: environment, replace: options.environment ?? {}, logs })
+        parts.functions = await loadFunctions({
+          template,
+          base: environment,
+          replace: options.environment ?? {},
+          logs,
+          ...(options.around === undefined ? {} : { around: options.around }),
+        })
         stopwatch.lap('functions')
       },
     ])

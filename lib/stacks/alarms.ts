@@ -1,6 +1,6 @@
 import { Duration } from 'aws-cdk-lib'
 import type { IMetric } from 'aws-cdk-lib/aws-cloudwatch'
-import { Alarm, ComparisonOperator, TreatMissingData } from 'aws-cdk-lib/aws-cloudwatch'
+import { Alarm, ComparisonOperator, Metric, TreatMissingData } from 'aws-cdk-lib/aws-cloudwatch'
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions'
 import type { ITopic } from 'aws-cdk-lib/aws-sns'
 import { Topic } from 'aws-cdk-lib/aws-sns'
@@ -8,6 +8,7 @@ import { EmailSubscription } from 'aws-cdk-lib/aws-sns-subscriptions'
 import type { Queue } from 'aws-cdk-lib/aws-sqs'
 import { Construct } from 'constructs'
 import type { Lane } from '../../functions/contracts/primitives.ts'
+import { NAMESPACE } from '../../functions/runtime/metrics.ts'
 import type { Config } from '../config.ts'
 import type { StageFunction } from './function.ts'
 import type { Lanes } from './queues.ts'
@@ -76,6 +77,22 @@ export class Alarms extends Construct {
       treatMissingData: TreatMissingData.BREACHING,
     })
     this.#tell(alarm)
+  }
+
+  /** Functions count it in their logs, for the installation as a whole. */
+  watchQuarantine(prefix: string): void {
+    this.#alarm('quarantined', {
+      metric: new Metric({
+        namespace: NAMESPACE,
+        metricName: 'Quarantined',
+        dimensionsMap: { Installation: prefix },
+        period: Duration.minutes(5),
+        statistic: 'Sum',
+      }),
+      above: 0,
+      minutes: 1,
+      says: 'Something that can never be handled was put in quarantine: a message, an item or a record of the stream.',
+    })
   }
 
   watchErrors(stage: StageFunction): void {

@@ -1,5 +1,6 @@
 import { RemovalPolicy } from 'aws-cdk-lib'
 import { AccessLogFormat } from 'aws-cdk-lib/aws-apigateway'
+import type { CfnStage } from 'aws-cdk-lib/aws-apigatewayv2'
 import { HttpApi, HttpMethod, HttpNoneAuthorizer, HttpStage, LogGroupLogDestination } from 'aws-cdk-lib/aws-apigatewayv2'
 import { HttpIamAuthorizer } from 'aws-cdk-lib/aws-apigatewayv2-authorizers'
 import { HttpLambdaIntegration } from 'aws-cdk-lib/aws-apigatewayv2-integrations'
@@ -57,6 +58,9 @@ export const ROUTES = {
     'GET /v1/control',
     'PUT /v1/control/kill-switch',
     'POST /v1/control/release',
+    'GET /v1/dead-letters',
+    'GET /v1/dead-letters/{queue}',
+    'POST /v1/dead-letters/{queue}/redrive',
     'POST /v1/aliases',
     'GET /v1/aliases',
     'POST /v1/aliases/{id}/approve',
@@ -67,6 +71,13 @@ export const ROUTES = {
   ],
   preview: ['POST /v1/plans'],
 } as const
+
+/**
+ * Registrations: of the API's rate they get this share, and a bucket of their own, so that a flood of them leaves the
+ * gateway's tokens to triggers and operators.
+ */
+const REGISTRATIONS = ['POST /v1/leases', 'GET /v1/leases', 'GET /v1/leases/{id}', 'POST /v1/spool'] as const
+const THEIR_SHARE = 0.6
 
 const METHODS: Readonly<Record<string, HttpMethod>> = { GET: HttpMethod.GET, POST: HttpMethod.POST, PUT: HttpMethod.PUT }
 
@@ -96,7 +107,7 @@ export class Api extends Construct {
       retention: config.logDays,
       removalPolicy: config.removal === 'retain' ? RemovalPolicy.RETAIN : RemovalPolicy.DESTROY,
     })
-    new HttpStage(this, 'Stage', {
+    const stage = new HttpStage(this, 'Stage', {
       httpApi: this.api,
       stageName: '$default',
       autoDeploy: true,
@@ -106,13 +117,23 @@ export class Api extends Construct {
 
     const iam = new HttpIamAuthorizer()
     const none = new HttpNoneAuthorizer()
+    const throttled: Record<string, { ThrottlingRateLimit: number; ThrottlingBurstLimit: number }> = {}
     for (const which of ['intake', 'register', 'operate', 'preview'] as const) {
       // One permission for the whole API: one for each route would outgrow the function's policy.
       const integration = new HttpLambdaIntegration(which, functions[which].function, { scopePermissionToRoute: false })
       for (const route of ROUTES[which]) {
         const [method = '', path = ''] = route.split(' ')
-        const add = (where: string, authorizer: HttpIamAuthorizer | HttpNoneAuthorizer) =>
-          this.api.addRoutes({ path: where, methods: [METHODS[method] ?? HttpMethod.ANY], integration, authorizer })
+        const add = (where: string, authorizer: HttpIamAuthorizer | HttpNoneAuthorizer) => {
+          const made = this.api.addRoutes({ path: where, methods: [METHODS[method] ?? HttpMethod.ANY], integration, authorizer })
+          if (!REGISTRATIONS.some((one) => one === route)) return made
+          throttled[`${method} ${where}`] = {
+            ThrottlingRateLimit: Math.ceil(config.api.rate * THEIR_SHARE),
+            ThrottlingBurstLimit: Math.ceil(config.api.burst * THEIR_SHARE),
+          }
+          // The stage names these routes, so they must be there before it.
+          for (const each of made) stage.node.addDependency(each)
+          return made
+        }
         for (const made of add(path, none)) {
           acknowledge(
             made,
@@ -123,6 +144,8 @@ export class Api extends Construct {
         if (which === 'intake' || which === 'register') add(`/aws${path}`, iam)
       }
     }
+    const resource = stage.node.defaultChild as CfnStage
+    resource.routeSettings = throttled
   }
 }
 

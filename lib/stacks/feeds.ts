@@ -46,6 +46,8 @@ export interface StreamFeed {
   readonly window?: Duration
   readonly parallel: number
   readonly retries: number
+  /** A record that is older is given up; the stream forgets after 24 hours. */
+  readonly hours: number
   readonly filters?: readonly Record<string, unknown>[]
 }
 
@@ -55,7 +57,7 @@ export interface StreamFeed {
  */
 export function feedFromStream(
   stage: StageFunction,
-  { storage, prefix, batchSize, window, parallel, retries, filters }: StreamFeed,
+  { storage, prefix, batchSize, window, parallel, retries, hours, filters }: StreamFeed,
 ): Queue {
   storage.allowStream(stage.role)
   const dead = deadLetterQueue(stage, 'Dead', { prefix, name: `${stage.name}-dead` })
@@ -69,7 +71,7 @@ export function feedFromStream(
     bisectBatchOnError: true,
     reportBatchItemFailures: true,
     retryAttempts: retries,
-    maxRecordAge: Duration.hours(6),
+    maxRecordAge: Duration.hours(hours),
     onFailure: new SqsDlq(dead),
     ...(filters === undefined ? {} : { filters: filters.map((filter) => FilterCriteria.filter(filter)) }),
   })

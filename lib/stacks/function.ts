@@ -9,6 +9,7 @@ import { Architecture, Code, Function as LambdaFunction, Runtime } from 'aws-cdk
 import type { RetentionDays } from 'aws-cdk-lib/aws-logs'
 import { LogGroup } from 'aws-cdk-lib/aws-logs'
 import { Construct } from 'constructs'
+import { longestVisit } from '../../functions/domain/limiter.ts'
 import type { Config } from '../config.ts'
 import { allow } from './permissions.ts'
 
@@ -30,6 +31,8 @@ export interface StageFunctionProps {
   readonly description: string
   readonly timeout: Duration
   readonly memory?: number
+  /** Environments at once, reserved and at most. */
+  readonly reserved?: number
   /** In the network of `config.vpc`. */
   readonly inVpc?: boolean
 }
@@ -71,6 +74,7 @@ export class StageFunction extends Construct {
         runtime: Runtime.NODEJS_24_X,
         architecture: Architecture.ARM_64,
         memorySize: props.memory ?? 512,
+        ...(props.reserved === undefined ? {} : { reservedConcurrentExecutions: props.reserved }),
         timeout: props.timeout,
         role: this.role,
         logGroup,
@@ -122,5 +126,4 @@ function stage({ bundles, config }: FunctionContext, name: string): string {
   return folder
 }
 
-/** Half a minute for the work beside the issuer's calls, which may be three: one for the batch, and two while it is taken apart. */
-export const workerTimeout = (callSeconds: number): Duration => Duration.seconds(Math.min(900, 30 + 3 * callSeconds))
+export const workerTimeout = (callSeconds: number): Duration => Duration.seconds(longestVisit(callSeconds))

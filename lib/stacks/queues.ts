@@ -5,13 +5,8 @@ import { DeduplicationScope, FifoThroughputLimit, Queue, QueueEncryption } from 
 import { Construct } from 'constructs'
 import type { Lane } from '../../functions/contracts/primitives.ts'
 import { LANES } from '../../functions/contracts/primitives.ts'
+import { KEPT_DAYS, MOST_RECEIVES } from '../../functions/domain/queues.ts'
 import { acknowledge, allow } from './permissions.ts'
-
-/**
- * Times that a message is received before it goes to the dead-letter queue. Each short back-off spends one (visibility),
- * so it is above the five or six that a healthy retry needs below a minute; longer waits stand in the table instead.
- */
-const MAX_RECEIVES = 12
 
 export interface LaneQueueProps {
   /** Logical name, as the code says it: `work-postgresql-p1`. */
@@ -37,8 +32,8 @@ export class LaneQueue extends Construct {
       ...sealed(fifo),
       // AWS's own advice for event source mappings: six times the function's timeout.
       visibilityTimeout: Duration.seconds(6 * functionTimeout.toSeconds()),
-      retentionPeriod: Duration.days(14),
-      deadLetterQueue: { queue: this.dead, maxReceiveCount: MAX_RECEIVES },
+      retentionPeriod: Duration.days(KEPT_DAYS),
+      deadLetterQueue: { queue: this.dead, maxReceiveCount: MOST_RECEIVES },
     })
     named(this.queue, name)
   }
@@ -53,7 +48,7 @@ export function deadLetterQueue(
   const queue = new Queue(scope, id, {
     queueName: `${prefix}-${name}${fifo ? '.fifo' : ''}`,
     ...sealed(fifo),
-    retentionPeriod: Duration.days(14),
+    retentionPeriod: Duration.days(KEPT_DAYS),
   })
   acknowledge(
     queue,
@@ -80,12 +75,40 @@ export class Lanes extends Construct {
   }
 }
 
-/** Value of `QUEUES`, and the right to send to just these queues. */
-export function allowSending(role: Role, queues: readonly LaneQueue[]): string {
+/**
+ * Value of `QUEUES`, and the right to send to just these queues.
+ * @param counts it also asks how much is in them, and holds back
+ */
+export function allowSending(role: Role, queues: readonly LaneQueue[], counts = false): string {
   if (queues.length > 0) {
-    allow(role, { actions: ['sqs:SendMessage'], resources: queues.map(({ queue }) => queue.queueArn) })
+    const actions = counts ? ['sqs:SendMessage', 'sqs:GetQueueAttributes'] : ['sqs:SendMessage']
+    allow(role, { actions, resources: queues.map(({ queue }) => queue.queueArn) })
   }
   return Stack.of(role).toJsonString(Object.fromEntries(queues.map(({ name, queue }) => [name, queue.queueUrl])))
+}
+
+/** A dead-letter queue by its logical name, and the queue that its messages came from, if they came from one. */
+export interface DeadQueue {
+  readonly name: string
+  readonly dead: Queue
+  readonly back?: Queue
+}
+
+/** Value of `DEAD_LETTERS`, and the rights to look at them, to send them back, and to take out what was sent back. */
+export function allowRedriving(role: Role, queues: readonly DeadQueue[]): string {
+  allow(role, {
+    actions: ['sqs:ReceiveMessage', 'sqs:DeleteMessage', 'sqs:ChangeMessageVisibility', 'sqs:GetQueueAttributes'],
+    resources: queues.map(({ dead }) => dead.queueArn),
+  })
+  allow(role, {
+    actions: ['sqs:SendMessage'],
+    resources: queues.flatMap(({ back }) => (back === undefined ? [] : [back.queueArn])),
+  })
+  const entries = queues.map(({ name, dead, back }) => [
+    name,
+    { url: dead.queueUrl, ...(back === undefined ? {} : { back: back.queueUrl }) },
+  ])
+  return Stack.of(role).toJsonString(Object.fromEntries(entries))
 }
 
 export function allowReceiving(role: Role, queues: readonly LaneQueue[]): void {

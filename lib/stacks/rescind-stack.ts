@@ -1,19 +1,21 @@
 import type { StackProps } from 'aws-cdk-lib'
 import { CfnOutput, Duration, Stack, Tags } from 'aws-cdk-lib'
+import type { Queue } from 'aws-cdk-lib/aws-sqs'
 import type { Construct } from 'constructs'
+import { workersOf } from '../../functions/domain/limiter.ts'
 import type { Definition } from '../../functions/providers/contract.ts'
 import type { Catalog, Config } from '../config.ts'
 import { Alarms } from './alarms.ts'
 import { Api } from './api.ts'
 import { IntakeBus, OutcomeBus } from './buses.ts'
-import type { Ceilings } from './feeds.ts'
 import { CLOSING_ITEMS, feedEachMinute, feedFromLanes, feedFromStream } from './feeds.ts'
 import { FingerprintKey } from './fingerprint.ts'
 import type { FunctionContext } from './function.ts'
 import { StageFunction, workerTimeout } from './function.ts'
 import { Guard, PROTECTED_TAG, sparesProtected } from './guard.ts'
 import { allow, allowProvider, TABLE } from './permissions.ts'
-import { allowSending, Lanes } from './queues.ts'
+import type { DeadQueue } from './queues.ts'
+import { allowRedriving, allowSending, Lanes } from './queues.ts'
 import { Sealing } from './sealing.ts'
 import { Storage } from './storage.ts'
 
@@ -60,7 +62,14 @@ export class RescindStack extends Stack {
     // An HTTP API waits 30 seconds at most; whoever answers must be done before.
     const intakeHttp = stage('IntakeHttp', 'intake-http', 'Takes triggers and reports over HTTP', 25)
     const intake = stage('Intake', 'intake-bus', 'Takes triggers from the intake bus', 30)
-    const register = stage('Register', 'register', 'Registers, confirms, renews and releases leases', 25)
+    // It may not take what planners and workers run on. Triggers have no such ceiling: the most urgent come that way too.
+    const { registrars } = config.api
+    const register = new StageFunction(this, 'Register', context, {
+      name: 'register',
+      description: 'Registers, confirms, renews and releases leases',
+      timeout: Duration.seconds(25),
+      ...(registrars === 'none' ? {} : { reserved: registrars }),
+    })
     const operate = stage('Operate', 'operate', "The operators' API", 25)
     // One CPU: it counts as long as it has time, and what it counts must be unpacked.
     const preview = stage('Preview', 'plan-preview', 'Says what a trigger would do, and does nothing', 25, 1769)
@@ -130,7 +139,8 @@ export class RescindStack extends Stack {
       // A child lease may belong to another issuer than its parent.
       ...workers.map((worker) => [worker.stage, workQueues] as const),
     ] as const) {
-      each.set({ QUEUES: allowSending(each.role, queues) })
+      // Who lists a case and who sends again hold back where a queue is full.
+      each.set({ QUEUES: allowSending(each.role, queues, each === plan || each === sweep) })
     }
 
     // Who may open what is secret.
@@ -185,27 +195,49 @@ export class RescindStack extends Stack {
     // What feeds whom.
     const api = new Api(this, 'Api', { config, prefix, functions: { intake: intakeHttp, register, operate, preview } })
     const fromBus = intakeBus.feed(intake, prefix)
-    if (fromBus !== undefined) alarms.watchDead(fromBus, 'intake-bus-dead')
+    const dead: DeadQueue[] = [...planLanes.all, ...workQueues].map((lane) => ({
+      name: `${lane.name}-dead`,
+      dead: lane.dead,
+      back: lane.queue,
+    }))
+    const watch = (name: string, queue: Queue) => {
+      alarms.watchDead(queue, name)
+      dead.push({ name, dead: queue })
+    }
+    if (fromBus !== undefined) watch('intake-bus-dead', fromBus)
     feedFromLanes(plan, planLanes, config.lanes, { p0: 1, p1: 5, p2: 5 })
     alarms.watchLanes(planLanes)
     for (const { definition, stage: worker, lanes } of workers) {
       const most = config.providers[definition.name]?.concurrency ?? definition.limits.concurrency
-      feedFromLanes(worker, lanes, ceilings(most), { p0: 1, p1: 2, p2: 2 })
+      feedFromLanes(worker, lanes, workersOf(most), { p0: 1, p1: 2, p2: 2 })
+      // One issuer may hold all workers of a lane but one: the worker must know how many there are.
+      worker.set({ RESCIND_CONCURRENCY: String(most) })
       alarms.watchLanes(lanes)
     }
-    alarms.watchDead(
-      feedFromStream(close, { storage, prefix, batchSize: 25, parallel: 2, retries: 10, filters: CLOSING_ITEMS }),
+    watch(
       'close-dead',
+      feedFromStream(close, { storage, prefix, batchSize: 25, parallel: 2, retries: 10, hours: 6, filters: CLOSING_ITEMS }),
     )
-    alarms.watchDead(
-      feedFromStream(prove, { storage, prefix, batchSize: 500, window: Duration.seconds(1), parallel: 4, retries: 25 }),
+    // What it cannot read it tells as such and passes by. All else is an outage: nothing is given up while the stream has it.
+    watch(
       'prove-dead',
+      feedFromStream(prove, {
+        storage,
+        prefix,
+        batchSize: 500,
+        window: Duration.seconds(1),
+        parallel: 4,
+        retries: 10_000,
+        hours: 24,
+      }),
     )
-    alarms.watchDead(feedEachMinute(this, sweep, prefix), 'sweep-dead')
+    watch('sweep-dead', feedEachMinute(this, sweep, prefix))
+    operate.set({ DEAD_LETTERS: allowRedriving(operate.role, dead) })
     for (const each of [close, prove]) alarms.watchStream(each)
     for (const each of [intakeHttp, intake, register, operate, preview, plan, sweep, ...workers.map((worker) => worker.stage)])
       alarms.watchErrors(each)
     alarms.watchSweep(sweep)
+    alarms.watchQuarantine(prefix)
 
     new CfnOutput(this, 'ApiUrl', { value: api.api.apiEndpoint, description: 'Base address of the HTTP API' })
     new CfnOutput(this, 'IntakeBusName', { value: intakeBus.bus.eventBusName })
@@ -220,12 +252,6 @@ function definitionOf(catalog: Catalog, name: string): Definition {
   const definition = catalog[name]
   if (definition === undefined) throw new Error(`no provider ${name} in the catalog`)
   return definition
-}
-
-/** What P1 and P2 share, two thirds to one; AWS's least is 2 for each. */
-const ceilings = (most: number): Ceilings => {
-  const p1 = Math.max(2, Math.ceil((most * 2) / 3))
-  return { p1, p2: Math.max(2, most - p1) }
 }
 
 const pascal = (name: string) => name.replace(/(?:^|-)(\w)/g, (_, letter: string) => letter.toUpperCase())

@@ -303,9 +303,38 @@ describe('oauth alone, answers of other servers', () => {
   ])('hands on Retry-After: %s', async (header, afterSeconds) => {
     play = wellBehaved((path) => (path === '/revoke' ? { status: 429, headers: { 'retry-after': header } } : {}))
     expect(await failed((await connect()).revoke([subject()], WARRANT))).toMatchObject({
-      code: 'issuer-unavailable',
+      code: 'issuer-throttled',
       afterSeconds,
     })
+  })
+
+  it('says of a token that nothing was done where the server throttles its cut, and that nobody knows where it throttles the look behind it', async () => {
+    play = wellBehaved()
+    const provider = await connect()
+    let looks = 0
+    play = wellBehaved((path) => {
+      if (path === '/introspect') looks += 1
+      return path === '/introspect' && looks > 1 ? { status: 429, headers: { 'retry-after': '3' } } : {}
+    })
+    expect(await provider.revoke([subject()], WARRANT)).toMatchObject([
+      { status: 'retry', effect: 'unknown', throttled: true, afterSeconds: 3 },
+    ])
+  })
+
+  it('marks what it was throttled at in the middle of a batch', async () => {
+    play = wellBehaved()
+    const provider = await connect({ introspects: 'none' })
+    let cuts = 0
+    play = wellBehaved((path) => {
+      if (path === '/revoke') cuts += 1
+      return path === '/revoke' && cuts > 5 ? { status: 429, headers: { 'retry-after': '9' } } : {}
+    })
+    const answers = await provider.revoke(
+      Array.from({ length: 15 }, (_, index) => subject(`token-${index}`)),
+      WARRANT,
+    )
+    expect(answers.slice(0, 5).map(({ status }) => status)).toEqual(Array(5).fill('revoked'))
+    expect(answers.slice(5)).toMatchObject(Array(10).fill({ status: 'retry', afterSeconds: 9, effect: 'none', throttled: true }))
   })
 
   it('keeps the answers that it has when the server begins to throttle in the middle of a batch', async () => {

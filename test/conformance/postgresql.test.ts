@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { Provider } from '../../functions/providers/contract.ts'
-import { IssuerRefused, IssuerUnavailable } from '../../functions/providers/contract.ts'
+import { IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../../functions/providers/contract.ts'
 import type { Lever, Settings, Target } from '../../functions/providers/postgresql/definition.ts'
 import { provider as module } from '../../functions/providers/postgresql/provider.ts'
 import type { LocalPostgres } from '../../lib/local/issuers/postgres.ts'
@@ -702,6 +702,20 @@ describe('postgresql alone', () => {
     expect(error).toBeInstanceOf(IssuerUnavailable)
     expectNoSecret(error, [world.server.admin.password])
     nonsense.close()
+  })
+
+  it('is throttled, not down, where it gets no connection any more', async () => {
+    const user = world.name('crowded')
+    await root.query(
+      `CREATE ROLE ${user} LOGIN CREATEROLE PASSWORD 'crowded-password' IN ROLE pg_signal_backend CONNECTION LIMIT 0`,
+    )
+    const admin = { user, password: 'crowded-password' }
+    const error = await rejection(connect({}, admin))
+    expect(error).toBeInstanceOf(IssuerThrottled)
+    expect(error).toMatchObject({ code: 'issuer-throttled', message: expect.stringContaining('53300') })
+    expectNoSecret(error, [admin.password])
+    await root.query(`ALTER ROLE ${user} CONNECTION LIMIT 1`)
+    await connect({}, admin)
   })
 
   it('does not hand the password to a server that asks for it in clear', async () => {

@@ -3,6 +3,7 @@ import type { Clock } from '../../functions/runtime/ports.ts'
 import { systemRandomness } from '../../functions/runtime/randomness.ts'
 import { CursorInvalid, dynamoTable } from '../../functions/store/dynamodb.ts'
 import type { Item, QueryInput, Table } from '../../functions/store/table.ts'
+import { SimulatedTable } from '../simulation/table.ts'
 import { startTestStore } from '../support/dynoxide.ts'
 import { MemoryTable } from '../support/memory-table.ts'
 
@@ -19,7 +20,16 @@ const STORES = [
       return { table: dynamoTable({ client, table, clock, random: systemRandomness }), stop }
     },
   },
+  {
+    name: 'DynamoDB, where a commit costs more than a unit',
+    limits: true,
+    async start() {
+      const { client, table, stop } = await startTestStore()
+      return { table: dynamoTable({ client, table, clock, random: systemRandomness, together: true }), stop }
+    },
+  },
   { name: 'the table in memory', limits: false, start: async () => ({ table: new MemoryTable(), stop: async () => {} }) },
+  { name: 'the simulated table', limits: true, start: async () => ({ table: new SimulatedTable(), stop: async () => {} }) },
 ] as const
 
 describe.each(STORES)('$name', ({ limits, start }) => {
@@ -314,6 +324,68 @@ describe.each(STORES)('$name', ({ limits, start }) => {
     })
   })
 
+  describe('independent writes', () => {
+    it('are made each by itself, and answered in order with what stood where one was refused', async () => {
+      const pk = fresh()
+      await put({ pk, sk: 'B', n: 1 }, { pk, sk: 'C', n: 1 }, { pk, sk: 'D' })
+      const results = await table.writeEach([
+        { put: { pk, sk: 'A' }, if: [['pk', 'absent']] },
+        { update: { pk, sk: 'B' }, add: [['n', 1]], if: [['n', '=', 7]] },
+        { update: { pk, sk: 'C' }, add: [['n', 1]], if: [['n', '=', 1]] },
+        { delete: { pk, sk: 'D' }, if: [['pk', 'exists']] },
+        { update: { pk, sk: 'E' }, set: [['n', 1]], if: [['pk', 'exists']] },
+      ])
+      expect(results).toEqual([
+        { ok: true },
+        { ok: false, current: { pk, sk: 'B', n: 1, v: 1 } },
+        { ok: true },
+        { ok: true },
+        { ok: false, current: undefined },
+      ])
+      expect((await table.query({ pk, limit: 10 })).items).toEqual([
+        { pk, sk: 'A', v: 1 },
+        { pk, sk: 'B', n: 1, v: 1 },
+        { pk, sk: 'C', n: 2, v: 2 },
+      ])
+    })
+
+    it('may be many more than a transaction takes', async () => {
+      const pk = fresh()
+      const results = await table.writeEach(
+        Array.from({ length: 230 }, (_, n) => ({
+          put: { pk, sk: `K${String(n).padStart(3, '0')}` },
+          // An absent item has no number: every third is refused.
+          ...(n % 3 === 0 ? { if: [['n', '=', 1] as const] } : {}),
+        })),
+      )
+      expect(results.map(({ ok }) => ok)).toEqual(Array.from({ length: 230 }, (_, n) => n % 3 !== 0))
+      expect((await table.query({ pk, limit: 300 })).items).toHaveLength(153)
+    })
+
+    it('are nothing where there are none', async () => {
+      expect(await table.writeEach([])).toEqual([])
+    })
+
+    it('of one item twice are a bug of the caller, and none is made', async () => {
+      const pk = fresh()
+      await expect(table.writeEach([{ put: { pk, sk: 'A' } }, { put: { pk, sk: 'A', n: 1 } }])).rejects.toThrow(RangeError)
+      expect((await table.query({ pk, limit: 10 })).items).toEqual([])
+    })
+
+    it('are decided one against the other where two writers meet', async () => {
+      const pk = fresh()
+      const keys = Array.from({ length: 40 }, (_, n) => ({ pk, sk: `K${n}` }))
+      await table.putAll(keys)
+      const claim = (name: string) =>
+        table.writeEach(keys.map((key) => ({ update: key, set: [['by', name] as const], if: [['by', 'absent'] as const] })))
+      const [one, other] = await Promise.all([claim('one'), claim('other')])
+      for (const [index, key] of keys.entries()) {
+        const winner = (await table.get(key))?.['by']
+        expect([one[index]?.ok, other[index]?.ok]).toEqual(winner === 'one' ? [true, false] : [false, true])
+      }
+    })
+  })
+
   describe('transactions', () => {
     it('do all', async () => {
       const pk = fresh()
@@ -440,8 +512,7 @@ describe.each(STORES)('$name', ({ limits, start }) => {
       const page = await table.query({ pk, prefix: 'B#', limit: 3 })
       expect(page.items).toHaveLength(3)
       // A store may know that nothing follows or not; whoever goes on must find nothing, not fail.
-      if (page.next !== undefined)
-        expect(await table.query({ pk, prefix: 'B#', limit: 3, after: page.next })).toEqual({ items: [] })
+      if (page.next !== undefined) expect((await table.query({ pk, prefix: 'B#', limit: 3, after: page.next })).items).toEqual([])
     })
 
     it.runIf(limits)('go on through more than a megabyte', async () => {

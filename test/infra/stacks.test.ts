@@ -174,6 +174,8 @@ describe('queues', () => {
       expect(threshold(`${name}-p1`), name).toBeLessThan(threshold(`${name}-p2`))
     }
     for (const alarm of alarms) expect(list(alarm['AlarmActions'] as unknown[])).toHaveLength(1)
+    const quarantined = alarms.find((alarm) => alarm['MetricName'] === 'Quarantined')
+    expect(quarantined).toMatchObject({ Namespace: 'Rescind', Threshold: 0, Dimensions: [{ Name: 'Installation' }] })
   })
 })
 
@@ -218,7 +220,7 @@ describe('feeds', () => {
         BisectBatchOnFunctionError: true,
         FunctionResponseTypes: ['ReportBatchItemFailures'],
         StartingPosition: 'TRIM_HORIZON',
-        MaximumRecordAgeInSeconds: 6 * 3600,
+        MaximumRecordAgeInSeconds: (name === 'prove' ? 24 : 6) * 3600,
       })
       expect(Number(mapping?.[1].Properties['MaximumRetryAttempts'])).toBeGreaterThan(0)
       expect(JSON.stringify(mapping?.[1].Properties['DestinationConfig'])).toContain(queueId(template, `${name}-dead`))
@@ -267,12 +269,12 @@ describe('functions', () => {
     )
   })
 
-  it('run Node 24 on arm64 with source maps, settings beside them, and no reserved concurrency', () => {
+  it("run Node 24 on arm64 with source maps, settings beside them, and no reserved concurrency but the registrar's ceiling", () => {
     for (const name of functions) {
       const { resource, environment } = functionOf(template, name)
       expect(resource.Properties).toMatchObject({ Runtime: 'nodejs24.x', Architectures: ['arm64'], Handler: 'index.handler' })
       expect(environment).toMatchObject({ NODE_OPTIONS: '--enable-source-maps', SETTINGS_FILE: 'settings.json' })
-      expect(resource.Properties['ReservedConcurrentExecutions']).toBeUndefined()
+      expect(resource.Properties['ReservedConcurrentExecutions']).toBe(name === 'register' ? 200 : undefined)
     }
     const code = made.codeOf('plan')
     expect(code('index.mjs')).toContain('plan')
@@ -356,7 +358,8 @@ describe('rights', () => {
     const expected: Record<string, string[]> = {
       'intake-http': lanes('plan'),
       'intake-bus': lanes('plan'),
-      operate: lanes('plan'),
+      // To the workers it only sends back what they let die, by another variable.
+      operate: lanes('plan', 'work-alpha', 'work-omega'),
       register: lanes('work-alpha', 'work-omega'),
       plan: lanes('plan', 'work-alpha', 'work-omega'),
       sweep: lanes('plan', 'work-alpha', 'work-omega'),
@@ -371,8 +374,24 @@ describe('rights', () => {
       const named = [
         ...JSON.stringify(functionOf(template, name).environment['QUEUES'] ?? '').matchAll(/((?:plan|work)-[a-z0-9-]*p\d)/g),
       ]
-      expect(named.map(([, queue]) => queue).sort(), name).toEqual(expected[name])
+      expect(named.map(([, queue]) => queue).sort(), name).toEqual(name === 'operate' ? lanes('plan') : expected[name])
     }
+  })
+
+  it('to dead letters: the operators alone may take out what they sent back, and each is named with where it came from', () => {
+    const dead = ofType(template, 'AWS::SQS::Queue').filter(([, { Metadata }]) => Metadata?.Rescind?.queue?.endsWith('-dead'))
+    for (const name of functions) {
+      const deletes = rights(name).filter((right) => right.startsWith('sqs:DeleteMessage '))
+      const of = deletes.map((right) => right.split(' ')[1]).filter((id) => dead.some(([known]) => known === id))
+      expect(of.sort(), name).toEqual(name === 'operate' ? dead.map(([id]) => id).sort() : [])
+    }
+    const named = JSON.stringify(functionOf(template, 'operate').environment['DEAD_LETTERS'])
+    for (const [id, { Metadata }] of dead) {
+      expect(named).toContain(id)
+      expect(named).toContain(`${Metadata?.Rescind?.queue}`)
+    }
+    for (const name of ['plan', 'sweep'])
+      expect(new Set(rights(name).filter((right) => right.startsWith('sqs:GetQueueAttributes '))).size, name).toBe(9)
   })
 
   it('on the table: intake and sweeper cannot delete, the prover cannot read or write, only sweeper and operators use the indexes', () => {
@@ -656,6 +675,9 @@ describe('the HTTP API', () => {
         'GET /v1/control',
         'PUT /v1/control/kill-switch',
         'POST /v1/control/release',
+        'GET /v1/dead-letters',
+        'GET /v1/dead-letters/{queue}',
+        'POST /v1/dead-letters/{queue}/redrive',
         'GET /v1/parked',
         'GET /v1/orphans',
         'GET /v1/overdue',
@@ -697,6 +719,19 @@ describe('the HTTP API', () => {
     expect(stage?.[1].Properties).toMatchObject({
       DefaultRouteSettings: { ThrottlingRateLimit: 500, ThrottlingBurstLimit: 1000 },
     })
+    // Registrations have buckets of their own: a flood of them leaves triggers and operators theirs.
+    const own = stage?.[1].Properties['RouteSettings'] as Record<string, unknown>
+    expect(Object.keys(own).sort()).toEqual(
+      ['', '/aws']
+        .flatMap((prefix) => [
+          `GET ${prefix}/v1/leases`,
+          `GET ${prefix}/v1/leases/{id}`,
+          `POST ${prefix}/v1/leases`,
+          `POST ${prefix}/v1/spool`,
+        ])
+        .sort(),
+    )
+    expect(own['POST /v1/leases']).toEqual({ ThrottlingRateLimit: 300, ThrottlingBurstLimit: 600 })
     const format = JSON.stringify(stage?.[1].Properties['AccessLogSettings'])
     expect(format).toContain('$context.routeKey')
     expect(format).not.toMatch(/path|query|authorizer/i)

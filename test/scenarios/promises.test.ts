@@ -885,13 +885,11 @@ describe('G5: every state change is in the audit trail', () => {
     await pipeline.settle()
     const whats = (query: Parameters<Pipeline['operate']['audit']>[0]) =>
       pipeline.operate.audit(query).then(({ entries }) => entries.map(({ what }) => what))
-    expect(await whats({ lease: lease.id })).toEqual([
-      'lease.registered',
-      'lease.live',
-      'lease.cutting',
-      'lease.ended',
-      'outcome.revoked',
-    ])
+    expect(await whats({ lease: lease.id })).toEqual(['lease.registered', 'lease.live', 'lease.ended', 'outcome.revoked'])
+    // The intent of the attempt stands once for all leases of the chunk, and before any outcome.
+    const told = await whats({ case: id })
+    expect(told.indexOf('chunk.intended')).toBeGreaterThan(told.indexOf('chunk.planned'))
+    expect(told.indexOf('chunk.intended')).toBeLessThan(told.indexOf('outcome.revoked'))
     expect(await whats({ identity: app })).toEqual(
       expect.arrayContaining(['identity.declared', 'identity.fenced', 'outcome.revoked']),
     )
@@ -907,7 +905,7 @@ describe('G5: every state change is in the audit trail', () => {
       case: id,
       lease: lease.id,
       outcome: 'revoked',
-      previous: 'cutting',
+      previous: 'live',
       evidence: { said: 'cut' },
     })
     expect(new Set(entries.map((entry) => entry.id)).size).toBe(entries.length)

@@ -1,6 +1,7 @@
 import { intakeRoutes } from '../../functions/intake/http.ts'
 import { operateRoutes } from '../../functions/operate/routes.ts'
 import type { Authenticate } from '../../functions/runtime/authentication.ts'
+import type { DeadLetters } from '../../functions/runtime/dead-letters.ts'
 import { dispatcher } from '../../functions/runtime/dispatch.ts'
 import { httpHandler } from '../../functions/runtime/http.ts'
 import { ProblemError } from '../../functions/runtime/problem-error.ts'
@@ -15,7 +16,7 @@ export const VIEWER = 'spiffe://example.org/viewer'
  * The operators' API over a pipeline in memory. The token is the caller's URI: how tokens are verified has tests of its
  * own. `ONE` and `TWO` may approve, `VIEWER` may not.
  */
-export function operatorsApi(pipeline: Pipeline) {
+export function operatorsApi(pipeline: Pipeline, more: { readonly deadLetters?: DeadLetters } = {}) {
   const { table, clock, log } = pipeline
   const all = {
     ...settings,
@@ -31,7 +32,7 @@ export function operatorsApi(pipeline: Pipeline) {
   const common = { table, dispatch, clock, settings: all, authenticate, catalog: { fake: pipeline.definition }, mac: fixedMac }
   const handler = httpHandler(
     [
-      ...operateRoutes({ ...common, index: pipeline.index, archive: pipeline.archive }),
+      ...operateRoutes({ ...common, index: pipeline.index, archive: pipeline.archive, ...more }),
       ...intakeRoutes({ ...common, secrets: { get: async () => '' } }),
     ],
     { log, bodyBytes: all.limits.bodyBytes },

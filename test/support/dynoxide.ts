@@ -16,9 +16,13 @@ export interface TestStore {
 /**
  * A table of the product's shape: in the embedded store, in memory, or at `RESCIND_TEST_DYNAMODB_ENDPOINT` (DynamoDB
  * Local; `aws` for a real account by the standard variables), where it is made under a fresh name and deleted in the end.
+ *
+ * @param options another endpoint; a stream of the table's changes
  */
-export async function startTestStore(): Promise<TestStore> {
-  const elsewhere = process.env['RESCIND_TEST_DYNAMODB_ENDPOINT']
+export async function startTestStore(
+  options: { readonly endpoint?: string; readonly stream?: boolean } = {},
+): Promise<TestStore> {
+  const elsewhere = options.endpoint ?? process.env['RESCIND_TEST_DYNAMODB_ENDPOINT']
   const server = elsewhere === undefined ? await startDynoxide() : undefined
   const endpoint = elsewhere ?? server?.endpoint ?? ''
   const client =
@@ -49,6 +53,9 @@ export async function startTestStore(): Promise<TestStore> {
         KeySchema: key(`${IndexName}Pk`, `${IndexName}At`),
         Projection: { ProjectionType: 'ALL' },
       })),
+      ...(options.stream === true
+        ? { StreamSpecification: { StreamEnabled: true, StreamViewType: 'NEW_AND_OLD_IMAGES' as const } }
+        : {}),
     }),
   )
   await waitUntilTableExists({ client, maxWaitTime: 60, minDelay: 1 }, { TableName: table })

@@ -44,6 +44,8 @@ export class FakeIssuer {
   refused = false
   /** The effect happens, then the answer is lost: once for each name. */
   readonly loseAnswer = new Set<string>()
+  /** Called first of all by each call, and by each new connection: it may throw what an issuer as a whole may, or hang. */
+  onCall: (method: string) => Promise<void> | void = () => {}
   onRevoke: (names: readonly string[]) => Promise<void> | void = () => {}
   /** The same for restorations: called before the effect, canned answers, answers that are lost after it. */
   onRestore: (names: readonly string[]) => Promise<void> | void = () => {}
@@ -133,6 +135,7 @@ export function fakeModule(
       if (real === undefined) throw new IssuerUnavailable('no such fake issuer')
       if (real.refused) throw new IssuerRefused('the admin credential is refused')
       if (real.down) throw new IssuerUnavailable('the issuer is down')
+      await real.onCall('connect')
       return connected(real)
     },
   }
@@ -146,6 +149,7 @@ function connected(real: FakeIssuer): Provider<Target, never, LeverOf> {
   return {
     async revoke(batch: readonly Subject<Target>[], _warrant: Warrant): Promise<Answer[]> {
       reachable()
+      await real.onCall('revoke')
       real.calls.push(`revoke ${batch.map(({ target }) => target.name).join(',')}`)
       await real.onRevoke(batch.map(({ target }) => target.name))
       if (batch.some(({ target }) => real.poisoned.has(target.name))) throw new Error('poisoned')
@@ -168,6 +172,7 @@ function connected(real: FakeIssuer): Provider<Target, never, LeverOf> {
     },
     async verify(batch): Promise<Liveness[]> {
       reachable()
+      await real.onCall('verify')
       real.verified.push(batch.map(({ target }) => target.name))
       return batch.map(({ target }) =>
         real.credentials.get(target.name)?.alive === true
@@ -177,6 +182,7 @@ function connected(real: FakeIssuer): Provider<Target, never, LeverOf> {
     },
     async tidy(batch): Promise<Answer[]> {
       reachable()
+      await real.onCall('tidy')
       const names = batch.map(({ target }) => target.name)
       real.calls.push(`tidy ${names.join(',')}`)
       await real.onTidy(names)
@@ -193,6 +199,7 @@ function connected(real: FakeIssuer): Provider<Target, never, LeverOf> {
     },
     async restore(batch): Promise<Restored[]> {
       reachable()
+      await real.onCall('restore')
       const names = batch.map(({ target }) => target.name)
       real.calls.push(`restore ${names.join(',')}`)
       await real.onRestore(names)
@@ -213,6 +220,7 @@ function connected(real: FakeIssuer): Provider<Target, never, LeverOf> {
     },
     async release({ group }) {
       reachable()
+      await real.onCall('release')
       real.calls.push(`release ${group}`)
       await real.onRelease(group)
       real.contained.delete(group)
@@ -220,12 +228,14 @@ function connected(real: FakeIssuer): Provider<Target, never, LeverOf> {
     },
     async contain({ group }, warrant) {
       reachable()
+      await real.onCall('contain')
       real.calls.push(`contain ${group} ${warrant.epoch}`)
       real.contained.add(group)
       return { status: 'done', said: `${group} contained` }
     },
     async locate({ name = '' }): Promise<Located<Target, LeverOf>> {
       reachable()
+      await real.onCall('locate')
       real.calls.push(`locate ${name}`)
       await real.onLocate(name)
       if (real.loseLocated.delete(name)) throw new IssuerUnavailable('the answer was lost')

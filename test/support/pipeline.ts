@@ -24,11 +24,15 @@ import type { Principal } from '../../functions/runtime/authentication.ts'
 import { dispatcher } from '../../functions/runtime/dispatch.ts'
 import { fileKeys } from '../../functions/runtime/keys.ts'
 import { macOf } from '../../functions/runtime/mac.ts'
+import type { Metrics } from '../../functions/runtime/metrics.ts'
 import type { Announcer, Archive, Clock, Log, Queues, Randomness } from '../../functions/runtime/ports.ts'
+import type { Keeper } from '../../functions/runtime/quarantine.ts'
+import { keeper } from '../../functions/runtime/quarantine.ts'
 import { opener, sealer } from '../../functions/runtime/sealing.ts'
 import { Postponed } from '../../functions/runtime/sqs-batch.ts'
+import { Unusable } from '../../functions/runtime/unusable.ts'
 import { declareIssuer } from '../../functions/store/issuers.ts'
-import { as } from '../../functions/store/items.ts'
+import { as, ForeignItem } from '../../functions/store/items.ts'
 import { sweeper } from '../../functions/sweep/sweep.ts'
 import { FakeIssuer, fakeDefinition, fakeModule } from './fake-issuer.ts'
 import { MemoryMark } from './memory-mark.ts'
@@ -44,7 +48,7 @@ export interface Announced {
   readonly data: unknown
 }
 
-interface Message {
+export interface Message {
   readonly queue: string
   readonly body: unknown
   receiveCount: number
@@ -86,6 +90,12 @@ export class Pipeline {
   readonly sent: unknown[] = []
   /** Each message is delivered this many times. */
   deliveries = 1
+  /** Received so often, a message that fails goes to the dead letters. */
+  mostReceives = Number.POSITIVE_INFINITY
+  readonly dead: Message[] = []
+  /** What was counted, as `metric reason`. */
+  readonly counted: string[] = []
+  readonly metrics: Metrics = { count: (name, reason) => void this.counted.push(`${name} ${reason}`) }
   now = START
   private seed = 1
   private streamed = 0
@@ -112,6 +122,7 @@ export class Pipeline {
           this.messages.push({ queue, body, receiveCount: 0, notBefore: this.now })
       }
     },
+    depth: async (queue) => this.messages.filter((message) => message.queue === queue).length,
   }
   readonly announcer: Announcer = { announce: async (events) => void this.announced.push(...events) }
   readonly archive: Archive = {
@@ -128,6 +139,7 @@ export class Pipeline {
   readonly restore
   private readonly plan
   private work
+  private readonly keep: Keeper
   private readonly workPorts: WorkPorts
   private readonly close
   private readonly prove
@@ -143,7 +155,9 @@ export class Pipeline {
       table,
       this.queues,
       ['p0', 'p1', 'p2'].flatMap((lane) => [`plan-${lane}`, `work-fake-${lane}`]),
+      clock,
     )
+    const keep = keeper(table, clock, all.limits.retentionDays, this.metrics)
     const keys = fileKeys(new Uint8Array(32).fill(7), random)
     const catalog = { fake: this.definition }
     const mac = fixedMac
@@ -183,8 +197,10 @@ export class Pipeline {
       ...(all.exempt === undefined ? {} : { exempt: all.exempt }),
       ...(all.outage === undefined ? {} : { outage: all.outage }),
       environment: {},
+      unreadable: (item) => keep.item({ reason: 'lease-unreadable', origin: 'revoke/fake', item }),
     }
     this.work = revokeWorker(this.module, this.workPorts)
+    this.keep = keep
     this.close = closer({ table, announcer: this.announcer, clock, limits: all.limits })
     this.prove = prover({ archive: this.archive, index: this.index })
     this.sweep = sweeper({
@@ -196,6 +212,7 @@ export class Pipeline {
       limits: all.limits,
       settings: all,
       mark: this.mark,
+      keep: keep.item,
       ...(all.modes === undefined ? {} : { modes: all.modes }),
       ...(all.outage === undefined ? {} : { outage: all.outage }),
     })
@@ -268,6 +285,19 @@ export class Pipeline {
       if (message.queue.startsWith('plan-')) await this.plan(PlanMessage.parse(message.body))
       else await this.work(WorkMessage.parse(message.body), { receiveCount: message.receiveCount })
     } catch (error) {
+      // As `sqsBatch` does it.
+      if (error instanceof Unusable || error instanceof ForeignItem) {
+        const { queue, body, receiveCount } = message
+        const reason = error instanceof Unusable ? error.code : 'item-unreadable'
+        const about = JSON.stringify(body)
+        const delivery = { messageId: `message-${this.sent.length}`, queue, receiveCount, sentAt: this.now }
+        await this.keep.message({ ...delivery, body: about, about, reason, notes: [{ path: '', message: about }] })
+        return true
+      }
+      if (!(error instanceof Postponed) && message.receiveCount >= this.mostReceives) {
+        this.dead.push(message)
+        return true
+      }
       const wait = error instanceof Postponed ? error.seconds * 1000 : 30_000
       if (!(error instanceof Postponed)) this.logged.push(`failed: ${String(error)} ${error instanceof Error ? error.stack : ''}`)
       this.messages.push({ ...message, notBefore: this.now + wait })

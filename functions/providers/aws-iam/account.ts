@@ -1,4 +1,5 @@
-import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
+import type { IssuerError } from '../contract.ts'
+import { IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
 import type { FaultKind, Holder, IamClient, IamFault, IamRole } from './client.ts'
 import { classify } from './client.ts'
 import type { Settings } from './definition.ts'
@@ -31,7 +32,7 @@ export interface Account {
   nowSecond(): number
   /**
    * Whom AWS takes us for; asked once, as a connection's credential does not change its account.
-   * @throws IssuerRefused or IssuerUnavailable unless we act in the configured account: before that neither an effect
+   * @throws IssuerRefused, IssuerThrottled or IssuerUnavailable unless we act in the configured account: before that neither an effect
    * nor an "absent" counts
    */
   caller(): Promise<{ readonly userId: string }>
@@ -72,8 +73,11 @@ export function openAccount(settings: Settings, iam: IamClient, now: () => numbe
 }
 
 /** No user, role or key was spoken of yet, so the trouble is the issuer's, whatever it is. */
-function unidentified(fault: IamFault): IssuerRefused | IssuerUnavailable {
-  if (fault.kind === 'throttled' || fault.kind === 'busy') {
+function unidentified(fault: IamFault): IssuerError {
+  if (fault.kind === 'throttled') {
+    return new IssuerThrottled(`AWS STS throttles us: ${fault.awsCode}`, { cause: fault, afterSeconds: THROTTLE_SECONDS })
+  }
+  if (fault.kind === 'busy') {
     return new IssuerUnavailable(`AWS STS is busy: ${fault.awsCode}`, { cause: fault, afterSeconds: THROTTLE_SECONDS })
   }
   return new IssuerRefused(`AWS STS refuses to say who we are: ${fault.awsCode}`, { cause: fault })
@@ -104,6 +108,10 @@ export async function doneUnless(expected: FaultKind, write: () => Promise<void>
     return false
   }
 }
+
+/** Marks an answer for the limiter, where AWS throttled us. */
+export const throttlingOf = ({ kind }: IamFault): { readonly throttled?: true } =>
+  kind === 'throttled' ? { throttled: true } : {}
 
 /** `user ci`, for evidence. */
 export const holderName = ({ kind, name }: Holder) => `${kind} ${name}`

@@ -1,7 +1,16 @@
 import { LANES } from '../../contracts/primitives.ts'
 import type { LeverAnswer, Warrant } from '../contract.ts'
 import type { Account, Bearer } from './account.ts'
-import { doneUnless, holderName, managedByAws, namesakeOf, ownFault, READ_BACK_SECONDS, THROTTLE_SECONDS } from './account.ts'
+import {
+  doneUnless,
+  holderName,
+  managedByAws,
+  namesakeOf,
+  ownFault,
+  READ_BACK_SECONDS,
+  THROTTLE_SECONDS,
+  throttlingOf,
+} from './account.ts'
 import type { AccessKey, Holder, IamUser } from './client.ts'
 import type { Lever } from './definition.ts'
 import { deactivate, setKey } from './keys.ts'
@@ -129,7 +138,12 @@ export function levers(account: Account): { contain: Pull; release: Pull } {
         const fault = ownFault(error)
         if (fault.kind === 'gone') return { status: 'done', said: `${holderName(holder)} is not in ${account.where}` }
         if (fault.kind === 'throttled' || fault.kind === 'busy') {
-          return { status: 'retry', said: `${holderName(holder)}: ${fault.awsCode}`, afterSeconds: THROTTLE_SECONDS }
+          return {
+            status: 'retry',
+            said: `${holderName(holder)}: ${fault.awsCode}`,
+            afterSeconds: THROTTLE_SECONDS,
+            ...throttlingOf(fault),
+          }
         }
         return { status: 'unsupported', said: `${holderName(holder)}: AWS refuses the request (${fault.awsCode})` }
       }

@@ -120,7 +120,8 @@ export const definition: Definition<Target, undefined, Lever, Settings> = {
     choosesName: true,
     locates: true,
   },
-  limits: { batch: 25, propagationSeconds: 10, callSeconds: 12, concurrency: 5 },
+  // AWS publishes no rates of IAM's writes: the ceiling is where we begin. A key takes four calls, a role's sessions fewer.
+  limits: { batch: 25, propagationSeconds: 10, callSeconds: 12, concurrency: 5, callsPerSecond: 25, callsPerLease: 4 },
   serial: true,
   network: 'public',
   permissions: [

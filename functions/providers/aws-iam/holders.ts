@@ -1,6 +1,6 @@
 import type { Answer, Liveness, Restored, Subject, Warrant } from '../contract.ts'
 import type { Account, Bearer } from './account.ts'
-import { holderName, namesakeOf, ownFault, THROTTLE_SECONDS } from './account.ts'
+import { holderName, namesakeOf, ownFault, THROTTLE_SECONDS, throttlingOf } from './account.ts'
 import type { Holder, IamFault } from './client.ts'
 import type { AccessKeyTarget, RoleSessionTarget, Target } from './definition.ts'
 
@@ -42,7 +42,7 @@ function groupBy<Member>(members: readonly Member[], name: (member: Member) => s
 
 /**
  * Works on each user and role of a batch; a fault ends that user's or role's part, not the others'.
- * @throws IssuerRefused or IssuerUnavailable where the trouble is the issuer's
+ * @throws IssuerRefused, IssuerThrottled or IssuerUnavailable where the trouble is the issuer's
  */
 export async function eachHolder<Result>(
   account: Account,
@@ -87,7 +87,13 @@ export const failedCut: Failed<Answer> = (fault, holder, where, attempt) => {
     case 'throttled':
     case 'busy': {
       const effect = attempt.wrote ? 'unknown' : 'none'
-      return { status: 'retry', said: `${name}: ${fault.awsCode}`, afterSeconds: THROTTLE_SECONDS, effect }
+      return {
+        status: 'retry',
+        said: `${name}: ${fault.awsCode}`,
+        afterSeconds: THROTTLE_SECONDS,
+        effect,
+        ...throttlingOf(fault),
+      }
     }
     case 'unmodifiable':
       return { status: 'unsupported', said: `${name} cannot be changed by its account (${fault.awsCode})` }
@@ -100,14 +106,19 @@ export const failedCut: Failed<Answer> = (fault, holder, where, attempt) => {
 export const failedRestore: Failed<Restored> = (fault, holder, where, attempt) => {
   const { status, said } = failedCut(fault, holder, where, attempt)
   if (status === 'absent') return { status: 'gone', said }
-  return status === 'retry' ? { status, said, afterSeconds: THROTTLE_SECONDS } : { status: 'refused', said }
+  if (status !== 'retry') return { status: 'refused', said }
+  return { status, said, afterSeconds: THROTTLE_SECONDS, ...throttlingOf(fault) }
 }
 
 /** What a fault leaves to say of a look: only a user or role that is gone took its credentials along. */
 export const failedLook: Failed<Liveness> = (fault, holder, where) =>
   fault.kind === 'gone'
     ? { status: 'dead', said: `${holderName(holder)} is not in ${where} any more` }
-    : { status: 'unknown', said: `${holderName(holder)}: ${fault.awsCode}` }
+    : {
+        status: 'unknown',
+        said: `${holderName(holder)}: ${fault.awsCode}`,
+        ...(fault.kind === 'throttled' ? { afterSeconds: THROTTLE_SECONDS, ...throttlingOf(fault) } : {}),
+      }
 
 /** Those who mean the present bearer of the name. `gone` answers the others: an earlier one died when it was deleted. */
 export function sift<Kind extends Target, Result>(

@@ -1,7 +1,7 @@
 import { canonicalIdentity } from '../../domain/identity.ts'
 import type { Clue, Located } from '../contract.ts'
 import type { Account } from './account.ts'
-import { managedByAws, ownFault, THROTTLE_SECONDS } from './account.ts'
+import { managedByAws, ownFault, THROTTLE_SECONDS, throttlingOf } from './account.ts'
 import { classify } from './client.ts'
 import type { Lever, Target } from './definition.ts'
 import { Target as TargetSchema } from './definition.ts'
@@ -72,7 +72,12 @@ export function locator(account: Account): (query: Clue['query']) => Promise<Fou
       const fault = ownFault(error)
       if (fault.kind === 'gone') return unknown(`${where} has no such user or role (${fault.awsCode})`)
       if (fault.kind === 'throttled' || fault.kind === 'busy') {
-        return { status: 'retry', said: `AWS IAM is busy: ${fault.awsCode}`, afterSeconds: THROTTLE_SECONDS }
+        return {
+          status: 'retry',
+          said: `AWS IAM is busy: ${fault.awsCode}`,
+          afterSeconds: THROTTLE_SECONDS,
+          ...throttlingOf(fault),
+        }
       }
       return unknown(`AWS refuses the request (${fault.awsCode})`)
     }

@@ -1,5 +1,5 @@
 import * as z from 'zod/mini'
-import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
+import { IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
 import type { Settings } from './definition.ts'
 import { isEndpoint } from './definition.ts'
 
@@ -175,12 +175,13 @@ class Http {
     this.#now = now
   }
 
-  /** @throws IssuerUnavailable no answer in time, throttled, or a failing server */
+  /** @throws IssuerThrottled 429. IssuerUnavailable no answer in time, or a failing server */
   async request(address: string, init: RequestInit): Promise<HttpAnswer> {
     const { status, headers, body } = await this.#fetch(address, init)
     if (status === 429 || status >= 500) {
       const afterSeconds = this.#retryAfter(headers.get('retry-after'))
-      throw new IssuerUnavailable(`OAuth: the server answers ${status}`, afterSeconds === undefined ? {} : { afterSeconds })
+      const Failure = status === 429 ? IssuerThrottled : IssuerUnavailable
+      throw new Failure(`OAuth: the server answers ${status}`, afterSeconds === undefined ? {} : { afterSeconds })
     }
     const json = parseJson(body)
     const what = body === '' ? 'no body' : json === undefined ? 'a body that is not JSON' : 'a JSON body of another shape'

@@ -100,7 +100,8 @@ export const definition: Definition<Target, Secret, never, Settings> = {
     // The token itself is dropped where it was pasted, and nothing else leads to it.
     locates: false,
   },
-  limits: { batch: 20, propagationSeconds: 1, callSeconds: 45, concurrency: 4 },
+  // A token is looked at, revoked, and looked at again.
+  limits: { batch: 20, propagationSeconds: 1, callSeconds: 45, concurrency: 4, callsPerSecond: 100, callsPerLease: 3 },
   serial: false,
   network: 'public',
   permissions: [],

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Answer, Liveness, Provider, ProviderModule, Subject, Tools } from '../contract.ts'
-import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
+import { IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
 import type { Secret, Settings, Target } from './definition.ts'
 import { definition } from './definition.ts'
 
@@ -64,7 +64,7 @@ export class FakeOAuth {
 
   #enter(method: string, size: number, settings: Settings): void {
     if (this.fault === 'down') throw new IssuerUnavailable('OAuth: no connection (ECONNREFUSED)')
-    if (this.fault === 'throttled') throw new IssuerUnavailable('OAuth: the server answers 429', { afterSeconds: 7 })
+    if (this.fault === 'throttled') throw new IssuerThrottled('OAuth: the server answers 429', { afterSeconds: 7 })
     if (this.fault === 'refused') throw new IssuerRefused('OAuth: the introspection endpoint refuses the admin client (401)')
     if (this.fault === 'other' || settings.issuer !== this.issuer) throw new IssuerRefused('OAuth: another issuer answers here')
     this.calls.push({ method, size })

@@ -1,5 +1,5 @@
 import type { Answer, IssuerHandle, Liveness, Provider, ProviderModule, Subject, Tools } from '../contract.ts'
-import { IssuerError, IssuerRefused } from '../contract.ts'
+import { IssuerError, IssuerRefused, IssuerThrottled } from '../contract.ts'
 import type { OAuthClient, RevocationAnswer } from './client.ts'
 import { openClient } from './client.ts'
 import type { Secret, Settings, Target } from './definition.ts'
@@ -57,8 +57,9 @@ class OAuthProvider implements Provider<Target, Secret, never> {
       (error, begun) => ({
         status: 'retry',
         said: error?.message ?? 'OAuth: the batch took too long, this token was not begun',
-        effect: begun ? 'unknown' : 'none',
-        ...(error?.afterSeconds === undefined ? {} : { afterSeconds: error.afterSeconds }),
+        // Whoever is throttled has done nothing: what comes after a cut is caught there.
+        effect: begun && !(error instanceof IssuerThrottled) ? 'unknown' : 'none',
+        ...hintOf(error),
       }),
     )
   }
@@ -68,7 +69,7 @@ class OAuthProvider implements Provider<Target, Secret, never> {
     return await this.#eachOf<Liveness>(
       batch,
       (subject) => this.#liveness(look, subject),
-      (error) => ({ status: 'unknown', said: error?.message ?? 'OAuth: the batch took too long' }),
+      (error) => ({ status: 'unknown', said: error?.message ?? 'OAuth: the batch took too long', ...hintOf(error) }),
     )
   }
 
@@ -79,7 +80,8 @@ class OAuthProvider implements Provider<Target, Secret, never> {
     const before = await look.at(target, secret)
     const answer = await look.client.revoke(secret.token, target.tokenType)
     // Seen active and then inactive is proof, whatever else the admin client may see.
-    const after = before.active === undefined ? before : await look.at(target, secret)
+    const after = before.active === undefined ? before : await unlessThrottled(look.at(target, secret))
+    if (after instanceof IssuerThrottled) return { status: 'retry', said: after.message, effect: 'unknown', ...hintOf(after) }
     const cut = cutAnswer(target, before, answer, before.active === true ? { ...after, sees: true } : after)
     return this.#livesOn(target) && (cut.status === 'revoked' || cut.status === 'absent') ? uncuttable(target, cut.said) : cut
   }
@@ -126,7 +128,11 @@ class OAuthProvider implements Provider<Target, Secret, never> {
       const settled = await Promise.allSettled(slice.map(work))
       const [first] = settled
       const nothingAnswered = results.length === 0 && settled.every(({ status }) => status === 'rejected')
-      if (nothingAnswered && first?.status === 'rejected') throw first.reason
+      if (nothingAnswered && first?.status === 'rejected') {
+        const reasons = settled.map((outcome): unknown => (outcome.status === 'rejected' ? outcome.reason : undefined))
+        // Only where all were throttled nothing can have taken effect.
+        throw reasons.find((reason) => !(reason instanceof IssuerThrottled)) ?? first.reason
+      }
       for (const outcome of settled) {
         if (outcome.status === 'fulfilled') {
           results.push(outcome.value)
@@ -138,6 +144,20 @@ class OAuthProvider implements Provider<Target, Secret, never> {
       }
     }
     return results
+  }
+}
+
+const hintOf = (error: IssuerError | undefined): { readonly afterSeconds?: number; readonly throttled?: true } => ({
+  ...(error?.afterSeconds === undefined ? {} : { afterSeconds: error.afterSeconds }),
+  ...(error instanceof IssuerThrottled ? { throttled: true } : {}),
+})
+
+async function unlessThrottled<Result>(answer: Promise<Result>): Promise<Result | IssuerThrottled> {
+  try {
+    return await answer
+  } catch (error) {
+    if (error instanceof IssuerThrottled) return error
+    throw error
   }
 }
 

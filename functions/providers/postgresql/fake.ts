@@ -1,5 +1,5 @@
 import type { Answer, LeverAnswer, Liveness, Provider, ProviderModule, Restored, Subject, Tools } from '../contract.ts'
-import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
+import { IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
 import type { Lever, Settings, Target } from './definition.ts'
 import { definition } from './definition.ts'
 import { nothingToTidy, notToRestore } from './runners.ts'
@@ -146,7 +146,7 @@ export class FakePostgresql {
 
   #enter(method: string, size: number, settings: Settings): void {
     if (this.fault === 'down') throw new IssuerUnavailable('PostgreSQL: no answer to rely on (ECONNREFUSED)')
-    if (this.fault === 'throttled') throw new IssuerUnavailable('PostgreSQL: no answer to rely on (53300)', { afterSeconds: 7 })
+    if (this.fault === 'throttled') throw new IssuerThrottled('PostgreSQL: too many connections (53300)', { afterSeconds: 7 })
     if (this.fault === 'refused') throw new IssuerRefused('PostgreSQL: the server refuses the admin password (28P01)')
     if (this.fault === 'other' || settings.system !== this.system)
       throw new IssuerRefused('another PostgreSQL server answers here')

@@ -13,7 +13,7 @@ import type {
   Tools,
   Warrant,
 } from '../contract.ts'
-import { IssuerError, IssuerRefused, IssuerUnavailable } from '../contract.ts'
+import { IssuerError, IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
 import type { Lever, Settings, Target } from './definition.ts'
 import { definition } from './definition.ts'
 import type { SessionSubject } from './runners.ts'
@@ -456,7 +456,16 @@ async function apart<Result>(
   const sessions = batch.filter(isSession)
   if (sessions.length === 0) return await ofRoles(batch)
   const roles = batch.filter((subject) => !isSession(subject))
-  const answered = { roles: roles.length === 0 ? [] : await ofRoles(roles), sessions: await ofSessions(sessions) }
+  const answered = { roles: roles.length === 0 ? [] : await ofRoles(roles), sessions: await afterwards() }
+  async function afterwards(): Promise<Result[]> {
+    try {
+      return await ofSessions(sessions)
+    } catch (error) {
+      // Throttled means that nothing was done; the roles were.
+      if (roles.length > 0 && error instanceof IssuerThrottled) throw new IssuerUnavailable(error.message, { cause: error })
+      throw error
+    }
+  }
   return batch.map((subject) => {
     const answer = (isSession(subject) ? answered.sessions : answered.roles).shift()
     if (answer === undefined) throw new IssuerUnavailable('PostgreSQL: fewer answers than leases')

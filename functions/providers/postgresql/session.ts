@@ -1,7 +1,7 @@
 import { Socket } from 'node:net'
 import pg from 'pg'
 import * as z from 'zod/mini'
-import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
+import { IssuerError, IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
 import type { Settings } from './definition.ts'
 
 /** What the provider needs of a connection. Errors are `IssuerError`s. */
@@ -20,6 +20,7 @@ const AdminSecret = z.strictObject({ user: z.string().check(z.minLength(1)), pas
  * Opens a connection to one database of the server.
  *
  * @throws IssuerRefused the secret is unusable, the server refuses it, or its certificate does not hold
+ * @throws IssuerThrottled it has no connection left
  * @throws IssuerUnavailable the server cannot be reached, or hangs
  */
 export async function openSession(settings: Settings, database: string, secret: string): Promise<Session> {
@@ -115,11 +116,13 @@ const REFUSED: Readonly<Record<string, string>> = {
   '42501': 'the admin lacks a privilege',
 }
 
+const TOO_MANY_CONNECTIONS = '53300'
+
 /** OpenSSL's and Node's codes for a certificate that does not prove the server. */
 const CERTIFICATE = /^(ERR_TLS_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_(VERIFY|GET)_|HOSTNAME_MISMATCH)/
 
-function issuerError(error: unknown): IssuerRefused | IssuerUnavailable {
-  if (error instanceof IssuerRefused || error instanceof IssuerUnavailable) return error
+function issuerError(error: unknown): IssuerError {
+  if (error instanceof IssuerError) return error
   const code = error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
   const cause = new SessionFailure(error instanceof Error ? error.message : 'unknown', code)
   const refused = code === undefined ? undefined : REFUSED[code]
@@ -127,6 +130,8 @@ function issuerError(error: unknown): IssuerRefused | IssuerUnavailable {
   if (code !== undefined && CERTIFICATE.test(code)) {
     return new IssuerRefused(`PostgreSQL: the server's certificate does not hold (${code})`, { cause })
   }
+  // Of the server, of its database, or of the admin's own role: met at the door only, before anything is done.
+  if (code === TOO_MANY_CONNECTIONS) return new IssuerThrottled(`PostgreSQL: too many connections (${code})`, { cause })
   return new IssuerUnavailable(`PostgreSQL: no answer to rely on (${code ?? cause.message})`, { cause })
 }
 

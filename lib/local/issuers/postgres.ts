@@ -36,7 +36,12 @@ const START_SECONDS = 60
  * PostgreSQL refuses to run as root. Started by root it runs as `nobody`, and whatever that user cannot read (the
  * programs below /root, a closed folder) is kept in the temporary folder instead.
  */
-export async function startPostgres(options: { readonly folder: string; readonly port?: number }): Promise<LocalPostgres> {
+export async function startPostgres(options: {
+  readonly folder: string
+  readonly port?: number
+  /** Of the server, beside or instead of ours: `{ max_connections: '400' }`. */
+  readonly settings?: Readonly<Record<string, string>>
+}): Promise<LocalPostgres> {
   const folder = resolve(options.folder)
   await mkdir(folder, { recursive: true })
   const user = process.getuid?.() === 0 ? await nobody() : undefined
@@ -63,6 +68,7 @@ export async function startPostgres(options: { readonly folder: string; readonly
       fsync: 'off',
       max_connections: '120',
       shared_buffers: '16MB',
+      ...options.settings,
     }
     const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
     const child = spawn(join(programs, 'bin', 'postgres'), ['-D', data, ...flags], {

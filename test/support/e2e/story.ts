@@ -22,6 +22,7 @@ import type { LocalPostgres } from '../../../lib/local/issuers/postgres.ts'
 import type { MiniStack } from '../ministack.ts'
 import type { AwsRole, Credentials } from './aws.ts'
 import { allow, codeOf } from './aws.ts'
+import { deadLetters } from './dead-letters.ts'
 import type { Deployment } from './deployment.ts'
 import { DOMAIN, deploy, RESPONDERS, SECURITY } from './deployment.ts'
 import { safety } from './safety.ts'
@@ -158,6 +159,8 @@ async function act(scene: Scene): Promise<void> {
     complete(check, one, trail, leases)
   }
   await announced(scene, [offboarding, compromised])
+
+  await deadLetters(scene, api)
 
   await safety(scene, api, dora, actors.jobs)
 

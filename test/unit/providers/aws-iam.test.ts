@@ -174,7 +174,7 @@ describe('right issuer', () => {
     const lever = { kind: 'user', userName: 'ci' } as const
     for (const attempt of [() => provider().revoke([], warrant()), () => provider().contain(lever, warrant())]) {
       iam.fail('whoAmI', 'throttled')
-      await expect(attempt()).rejects.toMatchObject({ code: 'issuer-unavailable', afterSeconds: 5 })
+      await expect(attempt()).rejects.toMatchObject({ code: 'issuer-throttled', afterSeconds: 5 })
       iam.fail('whoAmI', 'invalid')
       await expect(attempt()).rejects.toBeInstanceOf(IssuerRefused)
     }
@@ -398,12 +398,20 @@ describe('access keys', () => {
     iam.calls.length = 0
     const answers = await provider().revoke(batch, warrant())
     expect(words(answers)).toEqual(['retry', 'retry', 'retry'])
-    expect(answers.map((answer) => (answer.status === 'retry' ? [answer.effect, answer.afterSeconds] : []))).toEqual([
-      ['unknown', 5],
-      ['none', 5],
-      ['none', 5],
+    expect(
+      answers.map((answer) => (answer.status === 'retry' ? [answer.effect, answer.afterSeconds, answer.throttled] : [])),
+    ).toEqual([
+      ['unknown', 5, true],
+      ['none', 5, true],
+      ['none', 5, true],
     ])
     expect(iam.calls.filter((call) => call.startsWith('getUser'))).toEqual(['getUser one'])
+    iam.fail('tagUser', 'busy')
+    expect((await provider().revoke(batch, warrant()))[0]).not.toHaveProperty('throttled')
+    iam.fail('getUser', 'throttled')
+    expect(await provider().verify(batch.slice(0, 1), warrant())).toMatchObject([
+      { status: 'unknown', throttled: true, afterSeconds: 5 },
+    ])
   })
 })
 

@@ -57,6 +57,15 @@ describe('a lost answer', () => {
     },
   )
 
+  it('to one of several independent writes is not sent again either; the others are made, then it is told', async () => {
+    const { table, requests } = tableWith(({ body }) =>
+      body.includes('"B"') ? broken('ECONNRESET') : ({} satisfies ScriptedAnswer),
+    )
+    const writes = ['A', 'B', 'C', 'D'].map((sk) => ({ update: { pk: 'P', sk }, add: [['n', 1] as const] }))
+    await expect(table.writeEach(writes)).rejects.toThrow(StoreBusy)
+    expect(requests).toHaveLength(4)
+  })
+
   it('to a read is asked for again', async () => {
     const { table, requests } = tableWith((_, place) => (place === 0 ? broken('ECONNRESET') : {}))
     expect(await table.get(key)).toBeUndefined()
