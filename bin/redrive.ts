@@ -2,7 +2,7 @@ import { parseArgs } from 'node:util'
 import type { DeadLetterQueueView, DeadLetterView, RedriveAnswer } from '../functions/contracts/dead-letter.ts'
 import { apiClient, Refused } from '../lib/local/client.ts'
 
-const USAGE = `npm run redrive -- (--list | --queue NAME [--show] | --all) [--reason TEXT]
+const USAGE = `npm run redrive -- (--list | --queue NAME [--show | --give-up] | --all) [--reason TEXT]
 
 Shows the dead letters of an installation, and drives them back after their cause is mended: each message is sent to the
 queue that it came from, and only then taken out. Who did it, and why, stands in the ledger.
@@ -10,6 +10,7 @@ queue that it came from, and only then taken out. Who did it, and why, stands in
   --list           each dead-letter queue and how much lies in it (nothing is changed)
   --queue NAME     one queue, as --list names it: plan-p0-dead, work-postgresql-p1-dead
   --show           with --queue: what lies in it and why (nothing is changed)
+  --give-up        with --queue, where messages came from no queue: takes them out, after what docs/operations.md says
   --all            every queue that holds anything
   --reason TEXT    why, for the ledger; needed to drive back
   --url URL        address of the HTTP API (default: RESCIND_URL)
@@ -23,6 +24,7 @@ const { values } = parseArgs({
     list: { type: 'boolean' },
     queue: { type: 'string' },
     show: { type: 'boolean' },
+    'give-up': { type: 'boolean' },
     all: { type: 'boolean' },
     reason: { type: 'string' },
     url: { type: 'string' },
@@ -76,7 +78,8 @@ async function run(base: string, bearer: string): Promise<number> {
   const queues =
     values.queue === undefined ? (await overview()).filter(({ messages }) => messages > 0) : [{ queue: values.queue }]
   let left = 0
-  for (const { queue } of queues) left += await drive(call, queue, values.reason)
+  const giveUp = values['give-up'] === true && values.queue !== undefined
+  for (const { queue } of queues) left += await drive(call, queue, { reason: values.reason, ...(giveUp ? { giveUp } : {}) })
   return left === 0 ? 0 : 1
 }
 
@@ -84,12 +87,12 @@ async function run(base: string, bearer: string): Promise<number> {
 async function drive(
   call: (method: string, path: string, body?: unknown) => Promise<unknown>,
   queue: string,
-  reason: string,
+  body: { readonly reason: string; readonly giveUp?: true },
 ): Promise<number> {
   for (let total = 0; ; ) {
     let answer: RedriveAnswer
     try {
-      answer = (await call('POST', `/v1/dead-letters/${queue}/redrive`, { reason })) as RedriveAnswer
+      answer = (await call('POST', `/v1/dead-letters/${queue}/redrive`, body)) as RedriveAnswer
     } catch (error) {
       if (!(error instanceof Refused) || error.problem.code !== 'redrive-refused') throw error
       print(`${queue}: ${error.problem.detail ?? error.problem.title}`)

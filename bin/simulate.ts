@@ -5,7 +5,7 @@ import { MUTANTS } from '../test/simulation/mutants.ts'
 import type { Outcome } from '../test/simulation/protocol.ts'
 import type { Schedule } from '../test/simulation/schedule.ts'
 import { scheduleOf } from '../test/simulation/schedule.ts'
-import type { Failing, Shrunk } from '../test/simulation/shrink.ts'
+import type { Failing } from '../test/simulation/shrink.ts'
 import { kindOf, shrink } from '../test/simulation/shrink.ts'
 import { runSeeds, Workers } from '../test/simulation/workers.ts'
 import type { Theme } from '../test/simulation/world.ts'
@@ -52,7 +52,8 @@ class Misused extends Error {}
 
 function whole(name: string, text: string, least: number, most: number): number {
   const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
-  if (!(value >= least && value <= most)) throw new Misused(`--${name} takes a whole number from ${least} to ${most}, not ${text}`)
+  if (!(value >= least && value <= most))
+    throw new Misused(`--${name} takes a whole number from ${least} to ${most}, not ${text}`)
   return value
 }
 
@@ -93,10 +94,10 @@ function optionsOf(args: readonly string[]): Options | 'help' | 'mutants' {
   const text = (name: string) => (typeof values[name] === 'string' ? values[name] : undefined)
   const [seed, replay, mutant] = [text('seed'), text('replay'), text('mutant')]
   if (seed !== undefined && replay !== undefined) throw new Misused('--seed and --replay exclude each other')
-  if (values['trace'] === true && seed === undefined && replay === undefined) throw new Misused('--trace goes with --seed or --replay')
+  if (values['trace'] === true && seed === undefined && replay === undefined)
+    throw new Misused('--trace goes with --seed or --replay')
   const bug = MUTANTS.find(({ name }) => name === mutant)
-  if (mutant !== undefined && bug === undefined)
-    throw new Misused(`there is no deliberate bug ${mutant}; --mutants names them`)
+  if (mutant !== undefined && bug === undefined) throw new Misused(`there is no deliberate bug ${mutant}; --mutants names them`)
   return {
     seeds: whole('seeds', text('seeds') ?? '', 1, 1e9),
     from: whole('from', text('from') ?? '', 0, 1e12),
@@ -169,12 +170,12 @@ async function manySeeds(options: Options): Promise<number> {
       return options.first && failures.length > 0
     })
     const passed = performance.now() - began
-    const told2 = `${done.toLocaleString('en')} seeds from ${from.toLocaleString('en')}, ${steps.toLocaleString('en')} steps, ${seconds(passed)}, ${((done * 1000) / passed).toFixed(1)} seeds/s in ${processes} ${processes === 1 ? 'process' : 'processes'}`
+    const summary = `${done.toLocaleString('en')} seeds from ${from.toLocaleString('en')}, ${steps.toLocaleString('en')} steps, ${seconds(passed)}, ${((done * 1000) / passed).toFixed(1)} seeds/s in ${processes} ${processes === 1 ? 'process' : 'processes'}`
     if (failures.length === 0) {
-      good(`${told2}: none failed`)
+      good(`${summary}: none failed`)
       return 0
     }
-    bad(`${told2}: ${failures.length} failed`)
+    bad(`${summary}: ${failures.length} failed`)
     await showFailures(workers, failures, options)
     return 1
   } finally {
@@ -195,7 +196,14 @@ async function showFailures(workers: Workers, failures: readonly Outcome[], opti
     else await shrinkOne(workers, shortest, options)
   }
   for (const { all } of named.slice(SHRUNK))
-    line(`${all.length} more: ${all[0]?.violations[0]} ${dim(`(seeds ${all.slice(0, 5).map(({ seed }) => seed).join(', ')})`)}`)
+    line(
+      `${all.length} more: ${all[0]?.violations[0]} ${dim(
+        `(seeds ${all
+          .slice(0, 5)
+          .map(({ seed }) => seed)
+          .join(', ')})`,
+      )}`,
+    )
 }
 
 async function shrinkOne(workers: Workers, outcome: Outcome, options: Options): Promise<void> {
@@ -205,13 +213,14 @@ async function shrinkOne(workers: Workers, outcome: Outcome, options: Options): 
     onProgress: (runs, shown) => progress(`shrinking: ${runs} runs, ${shown}`),
   })
   show(shrunk.outcome)
-  showSchedule(shrunk)
+  line(`the shortest schedule that still fails, after ${shrunk.runs} runs (scheduler seed ${shrunk.schedule.seed}):`)
+  showSchedule(shrunk, shrunk.outcome)
   const path = `dist/simulation/seed-${outcome.seed}.json`
   mkdirSync('dist/simulation', { recursive: true })
   const { schedule: shorter, disabled } = shrunk
   writeFileSync(path, `${JSON.stringify({ violations: shrunk.outcome.violations, schedule: shorter, disabled }, undefined, 1)}\n`)
   const mutant = options.mutant === undefined ? '' : ` --mutant ${options.mutant}`
-  const about = options.mutant === undefined && options.about.length > 0 ? ` --about ${options.about.join(',')}` : ''
+  const about = options.about.length > 0 ? ` --about ${options.about.join(',')}` : ''
   line(`\nreplay it:    npm run simulate -- --replay ${path} --trace${mutant}`)
   line(`the whole:    npm run simulate -- --seed ${outcome.seed} --trace${mutant}${about}`)
 }
@@ -221,14 +230,13 @@ function show({ violations, steps, virtualSeconds, hash }: Outcome): void {
   line(dim(`${steps} steps, ${virtualSeconds.toFixed(0)} virtual seconds, trace ${hash}`))
 }
 
-function showSchedule({ schedule, outcome, runs }: Shrunk): void {
+function showSchedule({ schedule }: Failing, { faults }: Outcome): void {
   const { world } = schedule
-  line(`the shortest schedule that still fails, after ${runs} runs (scheduler seed ${schedule.seed}):`)
   for (const [index, issuer] of world.issuers.entries()) line(`  issuer ${index}     ${issuer.name}`)
   for (const [index, identity] of world.identities.entries()) line(`  identity ${index}   ${plain(identity)}`)
   for (const [index, lease] of world.leases.entries()) line(`  lease ${index}      ${plain(lease)}`)
   for (const { at, do: what, ...rest } of schedule.operations) line(`  ${String(at).padStart(8)} ms  ${what} ${plain(rest)}`)
-  for (const { ordinal, kind, label } of outcome.faults) line(`  fault ${ordinal}: ${kind} at ${label}`)
+  for (const { ordinal, kind, label } of faults) line(`  fault ${ordinal}: ${kind} at ${label}`)
 }
 
 const plain = (value: object): string =>
@@ -244,7 +252,7 @@ async function one(failing: Failing, options: Options): Promise<number> {
     for (const step of outcome.trace) line(step)
     const { schedule } = failing
     title(`Seed ${schedule.seed}`)
-    showSchedule({ ...failing, outcome, runs: 1 })
+    showSchedule(failing, outcome)
     if (outcome.ok) good('nothing is wrong')
     show(outcome)
     return outcome.ok ? 0 : 1
@@ -253,13 +261,20 @@ async function one(failing: Failing, options: Options): Promise<number> {
   }
 }
 
+// Whoever reads the first lines alone has read enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1))
+
 try {
   const options = optionsOf(process.argv.slice(2))
   if (options === 'help') process.stdout.write(USAGE)
   else if (options === 'mutants')
-    for (const { name, breaks, says, within, about } of MUTANTS) line(`${breaks} ${name.padEnd(24)} ${says} ${dim(`(within ${within} seeds${about === undefined ? '' : ` about ${about.join(', ')}`})`)}`)
+    for (const { name, breaks, says, within, about } of MUTANTS)
+      line(
+        `${breaks} ${name.padEnd(24)} ${says} ${dim(`(within ${within} seeds${about === undefined ? '' : ` about ${about.join(', ')}`})`)}`,
+      )
   else if (options.replay !== undefined) process.exitCode = await one(readFailing(options.replay), options)
-  else if (options.seed !== undefined) process.exitCode = await one({ schedule: scheduleOf(options.seed, options.about), disabled: [] }, options)
+  else if (options.seed !== undefined)
+    process.exitCode = await one({ schedule: scheduleOf(options.seed, options.about), disabled: [] }, options)
   else process.exitCode = await manySeeds(options)
 } catch (error) {
   if (!(error instanceof Misused)) throw error

@@ -42,6 +42,11 @@ export type DeadLetterView = z.infer<typeof DeadLetterView>
 /** `POST /v1/dead-letters/{queue}/redrive` */
 export const Redrive = z.strictObject({
   reason: z.string().check(z.minLength(1), z.maxLength(1024)),
+  /**
+   * Where messages came from no queue: they are taken out, by whoever has seen to it that nothing is lost by it. The ledger
+   * has how many, by whom and why.
+   */
+  giveUp: z.optional(z.literal(true)),
   /** Messages at most in this request; it also stops when its time is over. */
   most: z._default(z.int().check(z.minimum(1), z.maximum(5000)), 1000),
 })

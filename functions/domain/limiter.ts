@@ -103,10 +103,11 @@ const PLACE_SECONDS = 0.1
 /** Tokens and rates are kept to a millionth, rounded down. */
 const PARTS = 1e6
 
-const kept = (amount: number): number => Math.floor(amount * PARTS) / PARTS
+/** The least bit of slack makes it the same for what was kept before: binary fractions are never quite what they say. */
+const kept = (amount: number): number => Math.floor(amount * PARTS + 0.001) / PARTS
 const within = (rate: number, ceiling: number): number => Math.min(ceiling, Math.max(Math.min(SLOWEST, ceiling), rate))
 /** What each part of the bucket holds at most. */
-const roomOf = (rate: number): number => Math.max(1, (rate * SAVED_SECONDS) / 2)
+const roomOf = (rate: number): number => kept(Math.max(1, (rate * SAVED_SECONDS) / 2))
 
 /** Most tokens that can be saved up at a ceiling. */
 export const savedAt = (ceiling: number): number => 2 * roomOf(ceiling)
@@ -186,7 +187,8 @@ export function takeCalls(pace: Pace, ask: Ask, ceiling: number, now: number): T
   }
   const paused = pausedFor(flow, ask.lane, now)
   if (paused > 0) return { kind: 'wait', why: 'pause', seconds: paused, soon: true }
-  const room = roomOf(flow.rate)
+  // What it held before the rate grew: a full bucket lets everybody through.
+  const room = roomOf(within(pace.rate, ceiling))
   const urgent = ask.lane === 'p0'
   const need = Math.min(ask.cost, room)
   const have = urgent ? flow.urgent : flow.common

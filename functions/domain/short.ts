@@ -61,7 +61,13 @@ const fits = (lease: Lease): boolean =>
 
 /**
  * Whether an attempt of this very case may have been made on a lease that no claim shows: its chunk carries an intent
- * that does not leave it out, and the case has no word of its own on it yet. It counts as unanswered.
+ * that does not leave it out, and the case has no outcome of it yet. It counts as unanswered.
+ *
+ * @param unit the chunk's name: a worker that read the chunk before its intent was there may have claimed the lease since,
+ *   and its claim knows nothing of the attempt
  */
-export const mayBeAttempted = (lease: Lease, chunk: Pick<Chunk, 'intent'>, caseId: string): boolean =>
-  chunk.intent !== undefined && lease.claims[caseId] === undefined && !chunk.intent.except.includes(lease.id) && fits(lease)
+export const mayBeAttempted = (lease: Lease, chunk: Pick<Chunk, 'intent'>, caseId: string, unit?: string): boolean =>
+  chunk.intent !== undefined &&
+  (lease.claims[caseId] === undefined || (lease.claims[caseId] === unit && lease.outcomes[caseId] === undefined)) &&
+  !chunk.intent.except.includes(lease.id) &&
+  fits(lease)

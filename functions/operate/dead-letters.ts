@@ -79,7 +79,7 @@ export function deadLetterDesk(ports: DeadLetterPorts) {
   function wayBack(queue: string): string {
     if (deadLetters.canGoBack(queue)) return 'sends its messages back to the queue that they came from'
     if (queue === TICKS) return 'takes out the ticks that later sweeps have made up for'
-    return 'not possible: see docs/operations.md'
+    return 'not possible; takes them out with giveUp, once what docs/operations.md says is done'
   }
 
   /** Hides some letters, shows them to `use`, and lets them be seen again. A crash in between hides them for half a minute. */
@@ -216,11 +216,12 @@ export function deadLetterDesk(ports: DeadLetterPorts) {
   }
 
   /** Sends back, then takes out; what says the same as one that is on its way already is only taken out. */
-  async function redrive(name: string, { reason, most }: Redrive, operator: Operator): Promise<RedriveAnswer> {
+  async function redrive(name: string, { reason, most, giveUp }: Redrive, operator: Operator): Promise<RedriveAnswer> {
     mustApprove(operator)
     const queue = named(name)
-    if (!deadLetters.canGoBack(queue) && queue !== TICKS)
-      throw new ProblemError('redrive-refused', `what lies in ${queue} came from no queue: see docs/operations.md`)
+    const goBack = deadLetters.canGoBack(queue)
+    if (!goBack && queue !== TICKS && giveUp !== true)
+      throw new ProblemError('redrive-refused', `what lies in ${queue} came from no queue, and is taken out with giveUp alone`)
     const by = (): Actor => ({ who: operator.uri, why: reason, at: now() })
     await noteRedrive(table, queue, { began: true }, by())
     const until = clock.now() + DRIVE_MILLISECONDS
@@ -231,9 +232,9 @@ export function deadLetterDesk(ports: DeadLetterPorts) {
     while (redriven + settled + kept < most && clock.now() < until) {
       const letters = await deadLetters.receive(queue, DRIVE_SECONDS)
       if (letters.length === 0) break
-      if (queue === TICKS) {
+      if (!goBack) {
         const over: DeadLetter[] = []
-        for (const letter of letters) if ((await tick(letter.sentAt)).over) over.push(letter)
+        for (const letter of letters) if (queue !== TICKS || (await tick(letter.sentAt)).over) over.push(letter)
         settled += await deadLetters.remove(queue, over)
         kept += letters.length - over.length
         await deadLetters.release(

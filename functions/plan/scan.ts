@@ -4,6 +4,7 @@ import type { Actor, Case } from '../domain/model.ts'
 import { pacer } from '../domain/pace.ts'
 import { after, instant } from '../domain/time.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
+import { MOST_IN_QUEUE } from '../runtime/dispatch.ts'
 import type { Clock } from '../runtime/ports.ts'
 import { postponeCase } from '../store/cases.ts'
 import { leaseOfSort, progressName, shardPartition } from '../store/keys.ts'
@@ -36,6 +37,8 @@ const LOOK_AFTER_SECONDS = 180
  * identity. With the room in the queue, which may be counted late, it bounds what is under way however large the case.
  */
 export const MOST_AT_A_VISIT = 640
+/** Messages above the queue's measure that first pages may fill, all cases together. */
+const RESERVE = MOST_IN_QUEUE
 /** A case whose scan found no room goes on with the next sweep after this, in seconds. */
 const RESUME_SECONDS = 20
 /** Half of what a partition gives (3,000 read units a second): the other half is for the workers, who read it too. */
@@ -77,7 +80,9 @@ export async function scanShard(
     const all = chunksOf(page.items, scope, shard, progress.expected)
     const chunks = all.slice(0, MOST_CHUNKS)
     const room = await dispatch.room?.(current.lane, [...new Set(chunks.map(({ issuer }) => issuer))])
-    if (chunks.length > 0 && (chunks.length > (room?.left ?? chunks.length) || sent >= MOST_AT_A_VISIT)) {
+    // The first page of a shard has a reserve of its own: a small case does not wait until a huge one is planned.
+    const left = room === undefined ? chunks.length : room.left + (progress.expected === 0 ? RESERVE : 0)
+    if (chunks.length > 0 && (chunks.length > left || sent >= MOST_AT_A_VISIT)) {
       await postponeCase(table, current.id, after(instant(clock.now()), RESUME_SECONDS))
       return 'full'
     }

@@ -97,9 +97,13 @@ export function holder(ports: RegisterPorts) {
           ['target', plain(handle.target)],
           ...(sealed === undefined ? [] : [['sealed', plain(sealed)] as const]),
         ],
-        remove: ['unsettledUntil'],
+        // What a renewal may still bring to life is not settled by the mint.
+        remove: lease.renewedAt === undefined ? ['unsettledUntil'] : [],
       },
-      [['pending', '=', true]],
+      [
+        ['pending', '=', true],
+        lease.unsettledUntil === undefined ? ['unsettledUntil', 'absent'] : ['unsettledUntil', '=', lease.unsettledUntil],
+      ],
       by,
     )
     const current = await leaseOf(table, id)

@@ -51,7 +51,8 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
       return undefined
     }
     // It was noted with the lever, and a restoration takes it away.
-    if ((await holdersOfLever(table, leverKey))?.pulls?.[caseId] === undefined) {
+    const holders = await holdersOfLever(table, leverKey)
+    if (holders?.pulls?.[caseId] === undefined) {
       await endLever(table, lever, 'done', 'a restoration undid it before', by)
       return undefined
     }
@@ -78,7 +79,10 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
       const answer = await provider.contain(parsed.data, warrant)
       const doneBy = { ...by, at: instant(clock.now()) }
       // A restoration was pushing it back at the same time, and its call may have landed after ours: pulled once more then.
-      if (answer.status === 'done' && isReleasing(await holdersOfLever(table, leverKey), doneBy.at))
+      // Its note may be gone by now, so the one from before our call counts as well.
+      const released =
+        isReleasing(holders, by.at) || (answer.status === 'done' && isReleasing(await holdersOfLever(table, leverKey), doneBy.at))
+      if (answer.status === 'done' && released)
         return await later(RELEASE_SECONDS, 'pulled while a restoration was pushing it back', false)
       if (answer.status === 'done') await endLever(table, lever, 'done', answer.said, doneBy)
       else if (answer.status === 'unsupported' || lever.attempts + 1 >= TRIES)

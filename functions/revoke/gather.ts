@@ -131,7 +131,7 @@ export async function gather(
       // A pointer without its lease: the registration died before it wrote one, and will look at the fences if it comes back.
       if (found === undefined) continue
       // No claim shows an attempt whose intent stands in the chunk: its answer is not known.
-      const doubted = mayBeAttempted(found, chunk, current.id)
+      const doubted = mayBeAttempted(found, chunk, current.id, unitName(chunk))
       const lease = doubted ? { ...found, unanswered: true } : found
       // Another registration under the same key left this pointer and died: the lease was never of this scope.
       if ('pk' in chunk.covers && !belongsTo(lease, chunk.covers.pk)) continue

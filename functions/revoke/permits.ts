@@ -18,7 +18,7 @@ const TELLS = 4
 /** A pause after somebody else wrote at the same time, in milliseconds; it doubles. */
 const PAUSE = 5
 /** Longest wait for other visits of this process, in milliseconds. */
-const LONGEST_TURN = 250
+const LONGEST_TURN = 2000
 /** Those that are turned away come back spread over so many seconds, so that they are no crowd again. */
 const SPREAD: Readonly<Record<Lane, number>> = { p0: 8, p1: 45, p2: 45 }
 

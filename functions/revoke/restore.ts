@@ -271,7 +271,7 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
       free.map(({ lease }) => [intendRestore(lease, visit.restoration.id, about(visit, lease))]),
     )
     if (intended.some((done) => !done)) wait(visit, 'a case took it at the same time')
-    const ready = free.filter((_, index) => intended[index] === true)
+    const ready = free.filter((_, index) => intended[index] === true).map(asIntended)
     const answers = await called(
       visit,
       ready.map(({ lease }) => lease),
@@ -391,7 +391,7 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
     const marked = await credentialOf(table, fingerprint)
     if (holders === undefined || marked === undefined) return wait(visit, 'the credential changed')
     const second = await groupAllowed(visit, holders, asked, marked)
-    const ready = second.filter(({ lease }) => lease.state === 'restoring')
+    let ready = second.filter(({ lease }) => lease.state === 'restoring')
     if (ready.length === 0) {
       if (visit.waiting === undefined) await dropRestoring(table, fingerprint, restoration.id, at(visit.by))
       return
@@ -404,6 +404,7 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
       ...ready.map(({ lease }) => intendRestore(lease, restoration.id, about(visit, lease))),
     ])
     if (!intents.ok) return wait(visit, 'a case took the credential at the same time')
+    ready = ready.map(asIntended)
     // The lease that it was cut by carries the issuer's own mark of the cut.
     const leading = ready.find(({ lease }) => lease.id === marked.cut?.lease) ?? ready[0]
     if (leading === undefined) return
@@ -705,6 +706,9 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
 
   return restore
 }
+
+/** As it stands when the intent of its call is written. */
+const asIntended = (one: Allowed): Allowed => ({ ...one, lease: { ...one.lease, generation: one.lease.generation + 1 } })
 
 /** The attempt has used up the time that others wait for it. */
 class Late extends Error {

@@ -24,8 +24,8 @@ export interface Room {
 }
 
 /**
- * Messages in one work queue at most, hidden ones included, whatever is to be done: the rest stays in the table. SQS
- * takes 120,000 in flight; its count may be a minute old, and this leaves room for what is sent in that minute.
+ * Messages in one work queue at most, hidden ones included, whatever is to be done: the rest stays in the table. (The first
+ * pages of shards may fill as many again.) SQS takes 120,000 in flight; its count may be a minute old, and this leaves room for what is sent in that minute.
  */
 export const MOST_IN_QUEUE = 20_000
 /** Above so many, what was sent and not taken up is not sent again so soon. */

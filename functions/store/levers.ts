@@ -144,8 +144,11 @@ export async function endRelease(
 ): Promise<void> {
   const holders = await holdersOfLever(table, lever)
   if (holders === undefined) return
-  const cases = undone.map((one) => one.case)
-  const done = await table.transact([
+  const cases = [...new Set(undone.map((one) => one.case))]
+  // A case that reached several identities on one lever has a record of it for each.
+  const all = (await Promise.all(cases.map((id) => leversOf(table, id)))).flat()
+  const pulled = all.filter((one) => one.leverKey === lever && one.state === 'done' && one.released === undefined)
+  await table.transact([
     {
       update: leverItem(lever),
       set: [['by', actor(by)]],
@@ -156,7 +159,8 @@ export async function endRelease(
       ],
       if: [[['releasing', 'restoration'], '=', restoration]],
     },
-    ...undone.map(
+    // Another part of the restoration may be first with some of them: it says the same.
+    ...pulled.slice(0, MOST_RECORDS).map(
       (one): Write => ({
         update: caseLever(one.case, one.identityKey, one.leverKey),
         set: [
@@ -164,15 +168,14 @@ export async function endRelease(
           ['said', said],
           ['by', actor(by)],
         ],
-        if: [['released', 'absent']],
+        if: [['pk', 'exists']],
       }),
     ),
   ])
-  if (done.ok || done.failed[0] === true) return
-  // Another part of the restoration was first with some of them, and has noted it: the note of this push goes all the same.
-  const left = undone.filter((_, index) => done.failed[index + 1] !== true)
-  if (left.length < undone.length) await endRelease(table, lever, restoration, left, said, by)
 }
+
+/** What one transaction takes beside the lever itself. */
+const MOST_RECORDS = 99
 
 /** The push was given up: a case that came meanwhile need not wait for it. */
 export async function dropRelease(table: Table, lever: string, restoration: string): Promise<void> {

@@ -242,6 +242,8 @@ export const intendRestore = (lease: Lease, restoration: string, by: Actor): Upd
     ['unsettledUntil', after(by.at, LONGEST_CALL_SECONDS)],
     ['by', actor(by)],
   ],
+  // A case that read it before this would cut it without knowing of the call.
+  add: [['generation', 1]],
   if: ours(lease, restoration),
 })
 

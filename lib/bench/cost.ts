@@ -265,6 +265,8 @@ export const perMillion = (used: Used): number =>
 const number = (value: number) => value.toLocaleString('en-US')
 const dollars = (value: number) => value.toFixed(value < 0.0995 ? 3 : 2)
 
+const small = (value: number) => (value > 0 && value < 0.1 ? value.toPrecision(2) : figure(value))
+
 function linesText(used: Used, one: string): string {
   const priced = linesOf(used).map((line) => ({ ...line, dollars: (costOf(line.what, line.quantity) * 1e6) / used.of }))
   const total = perMillion(used)
@@ -272,8 +274,8 @@ function linesText(used: Used, one: string): string {
   const rest = priced.filter((line) => line.dollars < 0.0005)
   const rows = shown.map((line) => [
     line.name,
-    `${figure(line.quantity)} ${PRICES[line.what].unit.split(',')[0]}`,
-    figure(line.quantity / used.of),
+    `${small(line.quantity)} ${PRICES[line.what].unit.split(',')[0]}`,
+    small(line.quantity / used.of),
     dollars(line.dollars),
     `${figure((100 * line.dollars) / total)} %`,
   ])

@@ -10,6 +10,8 @@ export interface Row {
   readonly pk: string
   readonly sk: string
   readonly item: Attributes
+  /** Bytes, as the service counts them. */
+  readonly size: number
 }
 
 const COLUMNS = ['pk', 'sk', 'item_json', 'item_size', 'cached_at', 'hash_prefix']
@@ -75,9 +77,9 @@ export function openStoreFile(path: string, table: string) {
     fill(rows: Iterable<Row>, progress: (written: number) => void): number {
       let written = 0
       database.exec('BEGIN')
-      for (const { pk, sk, item } of rows) {
+      for (const { pk, sk, item, size } of rows) {
         const json = JSON.stringify(item)
-        insert.run(`S:${pk}`, `S:${sk}`, json, itemSize(item), prefixOf(pk))
+        insert.run(`S:${pk}`, `S:${sk}`, json, size, prefixOf(pk))
         for (const index of indexes) {
           const [at, under] = [text(item, index.partition), text(item, index.sort)]
           if (at !== undefined && under !== undefined) index.insert.run(`S:${at}`, `S:${under}`, `S:${pk}`, `S:${sk}`, json)

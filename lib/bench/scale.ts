@@ -262,6 +262,16 @@ export function scaleTexts(results: Results): Readonly<Record<string, string>> |
       ? []
       : [`${place + 1}. ${bound.name}: ${number(Math.round(bound.perSecond))} leases a second. ${capital(bound.raise)}.`],
   )
+  const ceilings = (['p1', 'p2'] as const).flatMap((lane) => {
+    const most = workers[lane]
+    return most === undefined
+      ? []
+      : [`${lane.toUpperCase()}: ${most} workers cut ${number(Math.round(most / busy))} leases a second`]
+  })
+  if (ceilings.length > 0)
+    raise.push(
+      `${raise.length + 1}. Outside of P0 the workers come before all of these: ${ceilings.join(', ')}. \`providers.postgresql.concurrency\`.`,
+    )
   return { measured, limits, lanes, issuers, messages, constants, raise: raise.join('\n') }
 }
 

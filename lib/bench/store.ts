@@ -17,6 +17,7 @@ import type { ItemKey } from '../../functions/store/table.ts'
 import { Refused } from '../local/client.ts'
 import type { Json } from '../local/json.ts'
 import type { Attributes } from './billing.ts'
+import { itemSize } from './billing.ts'
 import type { Row } from './fill.ts'
 import { openStoreFile } from './fill.ts'
 import type { Pipeline } from './pipeline.ts'
@@ -50,6 +51,8 @@ export interface Registered {
 /** Leases registered through the API; each of them is compared with what a copy would be. */
 const REAL = 25
 const LIVES = 86_400_000
+/** Attested by the tokens of the world. */
+const NAMESPACE = 'bench'
 
 /** A folder with a store in which these leases stand, for `startPipeline(..., { keep: true })`. */
 export async function prepareStore(
@@ -76,7 +79,7 @@ export async function prepareStore(
   const file = openStoreFile(join(folder, 'state/table.db'), world.table)
   try {
     for (const plan of plans) {
-      const each = keysOf(plan, 0).length
+      const each = placesOf(plan)(0).keys.length
       const said = (rows: number) => progress(`${Math.floor(rows / each)} of ${plan.leases} leases written`)
       copied += file.fill(copies(plan, file), said) / each
     }
@@ -106,7 +109,7 @@ export const registrationOf = (plan: LeasePlan, place: number): LeaseRegistratio
   registers: 'credential',
   target: plan.targetOf(place),
   ...(plan.lever === undefined ? {} : { lever: plan.lever }),
-  ...(plan.deployment === undefined ? {} : { deployment: { id: plan.deployment, namespace: 'bench' } }),
+  ...(plan.deployment === undefined ? {} : { deployment: { id: plan.deployment, namespace: NAMESPACE } }),
   consumer: 'bench',
   purpose: 'to be measured',
   expiresAt: new Date(Date.now() + LIVES).toISOString(),
@@ -118,45 +121,61 @@ const keyOf = (place: number) => `bench-${String(place).padStart(8, '0')}`
 const register = (world: World, { api }: Pipeline, plan: LeasePlan, place: number) =>
   api.register(world.tokens.broker, registrationOf(plan, place), keyOf(place))
 
-const idOf = (plan: LeasePlan, place: number) => leaseIdFor(identityKey(plan.identity), plan.issuer, BROKER, keyOf(place))
-
-/** What a registration writes for its lease alone: the lease, its credential, and the pointers from the credential and the deployment. */
-function keysOf(plan: LeasePlan, place: number): readonly ItemKey[] {
-  const id = idOf(plan, place)
-  const print = fingerprint(plan.issuer, plan.credentialOf(place))
-  const scope = scopeOfCredential(print)
-  return [
-    leaseItem(id),
-    credentialItem(print),
-    { pk: shardPartition(scope, shardOf(id, shardsOf(scope))), sk: leaseSort(plan.issuer, id) },
-    ...(plan.deployment === undefined ? [] : [pointerOf(plan, scopeOfDeployment('bench', plan.deployment), id)]),
-  ]
+interface Place {
+  readonly id: string
+  readonly print: string
+  /** What a registration writes for its lease alone: the lease, its credential, and the pointers from credential and deployment. */
+  readonly keys: readonly ItemKey[]
 }
 
-const pointerOf = (plan: LeasePlan, scope: ReturnType<typeof scopeOfDeployment>, id: string): ItemKey => ({
-  pk: shardPartition(scope, shardOf(id, shardsOf(scope))),
-  sk: leaseSort(plan.issuer, id),
-})
+function placesOf(plan: LeasePlan): (place: number) => Place {
+  const identity = identityKey(plan.identity)
+  const deployment = plan.deployment === undefined ? [] : [scopeOfDeployment(NAMESPACE, plan.deployment)]
+  return (place) => {
+    const id = leaseIdFor(identity, plan.issuer, BROKER, keyOf(place))
+    const print = fingerprint(plan.issuer, plan.credentialOf(place))
+    const scopes = [scopeOfCredential(print), ...deployment]
+    const pointers = scopes.map((scope) => ({
+      pk: shardPartition(scope, shardOf(id, shardsOf(scope))),
+      sk: leaseSort(plan.issuer, id),
+    }))
+    return { id, print, keys: [leaseItem(id), credentialItem(print), ...pointers] }
+  }
+}
 
 /** @throws if a copy of a lease that was truly registered is not what the registration wrote */
 function* copies(plan: LeasePlan, file: ReturnType<typeof openStoreFile>): Generator<Row> {
   if (plan.leases <= REAL) return
-  const model = keysOf(plan, 0).map((key) => file.read(key))
-  const copyOf = (place: number): Row[] => {
-    const keys = keysOf(plan, place)
-    const id = { S: idOf(plan, place) }
-    const print = { S: fingerprint(plan.issuer, plan.credentialOf(place)) }
+  const placeOf = placesOf(plan)
+  const own = (place: number, { id, print, keys }: Place): readonly Attributes[] => {
     const target = { M: Object.fromEntries(Object.entries(plan.targetOf(place)).map(([name, value]) => [name, { S: value }])) }
-    const own: readonly Attributes[] = [{ id, fingerprint: print, target }, { lease: id }, { lease: id }, { lease: id }]
-    return keys.map(({ pk, sk }, index) => ({
-      pk,
-      sk,
-      item: { ...model[index], ...(own[index] ?? {}), pk: { S: pk }, sk: { S: sk } },
-    }))
+    // All but the lease itself only name it.
+    return keys.map((_, index) => (index === 0 ? { id: { S: id }, fingerprint: { S: print }, target } : { lease: { S: id } }))
+  }
+  const first = placeOf(0)
+  const firstOwn = own(0, first)
+  const models = first.keys.map((key, index) => {
+    const item = file.read(key)
+    // What all copies have in common is measured once.
+    return { item, size: itemSize(item) - itemSize(firstOwn[index] ?? {}) - key.pk.length - key.sk.length }
+  })
+  const copyOf = (place: number): Row[] => {
+    const found = placeOf(place)
+    const parts = own(place, found)
+    return models.map(({ item, size }, index) => {
+      const { pk, sk } = found.keys[index] ?? { pk: '', sk: '' }
+      const part = parts[index] ?? {}
+      return {
+        pk,
+        sk,
+        item: { ...item, ...part, pk: { S: pk }, sk: { S: sk } },
+        size: size + itemSize(part) + pk.length + sk.length,
+      }
+    })
   }
   for (let place = 0; place < Math.min(plan.leases, REAL); place += 1)
-    for (const { pk, sk, item } of copyOf(place))
-      if (!isDeepStrictEqual(timeless(item), timeless(file.read({ pk, sk }))))
+    for (const { pk, sk, item, size } of copyOf(place))
+      if (size !== itemSize(item) || !isDeepStrictEqual(timeless(item), timeless(file.read({ pk, sk }))))
         throw new Error(`a copied registration differs from a real one: ${JSON.stringify([item, file.read({ pk, sk })])}`)
   for (let place = REAL; place < plan.leases; place += 1) yield* copyOf(place)
 }

@@ -50,7 +50,9 @@ export async function trailOf(
   try {
     for (const start = performance.now(); performance.now() - start < PATIENCE; await sleep(LOOK)) {
       // The closing is among the last.
-      const unseen = (await keysOf(index, world, caseId)).filter((key) => !seen.has(key)).toSorted((one, other) => lastIn(other) - lastIn(one))
+      const unseen = (await keysOf(index, world, caseId))
+        .filter((key) => !seen.has(key))
+        .toSorted((one, other) => lastIn(other) - lastIn(one))
       for (const key of unseen.slice(0, LATEST)) {
         if (!(await read(key))) continue
         const at = performance.timeOrigin + performance.now()

@@ -83,7 +83,7 @@ const asks = (cost: fc.Arbitrary<number>) =>
 
 describe('the limiter', () => {
   it('never lets more through than its ceiling, over any window and in whatever order many workers ask', () => {
-    fc.assert(
+    void fc.assert(
       fc.property(fc.double({ min: 0.2, max: 200, noNaN: true }), asks(fc.integer({ min: 1, max: 3 })), (ceiling, all) => {
         const shared = new Shared(ceiling)
         let now = START
@@ -99,7 +99,7 @@ describe('the limiter', () => {
   })
 
   it('pays afterwards for a batch that costs more than can be saved up', () => {
-    fc.assert(
+    void fc.assert(
       fc.property(fc.double({ min: 1, max: 50, noNaN: true }), asks(fc.integer({ min: 1, max: 120 })), (ceiling, all) => {
         const shared = new Shared(ceiling)
         let now = START
@@ -113,7 +113,7 @@ describe('the limiter', () => {
   })
 
   it('is not outwitted by clocks that differ within the bound', () => {
-    fc.assert(
+    void fc.assert(
       fc.property(
         fc.double({ min: 0.5, max: 100, noNaN: true }),
         asks(fc.constant(1)),
@@ -134,7 +134,7 @@ describe('the limiter', () => {
   })
 
   it('does not fill a bucket anew where a clock goes back', () => {
-    fc.assert(
+    void fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: SKEW - 1 }), { minLength: 2, maxLength: 200 }), (backs) => {
         const shared = new Shared(1)
         for (const back of backs) shared.call('p1', 1, START, START - back)
@@ -179,7 +179,7 @@ describe('the limiter', () => {
   })
 
   it('always has its share for P0, whatever the others take', () => {
-    fc.assert(
+    void fc.assert(
       fc.property(
         fc.double({ min: 0.2, max: 100, noNaN: true }),
         fc.array(
@@ -219,6 +219,35 @@ describe('the limiter', () => {
       expect(of('p1')).toBeGreaterThan(300 * ceiling * 0.05)
       expect(of('p0') + of('p1')).toBeGreaterThan(300 * ceiling * 0.95)
     }
+  })
+
+  it('lets everybody through when nobody has called for long, whatever has been', () => {
+    const step = fc.record({
+      pause: fc.integer({ min: 0, max: 5000 }),
+      lane,
+      cost: fc.oneof(fc.integer({ min: 1, max: 4 }), fc.integer({ min: 1, max: 120 })),
+      throttles: fc.boolean(),
+    })
+    void fc.assert(
+      fc.property(
+        fc.double({ min: 0.1, max: 100_000, noNaN: true }),
+        fc.array(step, { maxLength: 80 }),
+        lane,
+        fc.integer({ min: 1, max: 120 }),
+        (ceiling, steps, last, cost) => {
+          const shared = new Shared(ceiling)
+          let now = START
+          for (const { pause, lane: of, cost: takes, throttles } of steps) {
+            now += pause
+            shared.call(of, takes, now)
+            if (throttles) shared.throttled(shared.pace.cuts, undefined, now)
+          }
+          now += 10_000_000
+          expect(shared.call(last, cost, now), JSON.stringify(shared.pace)).toBeDefined()
+        },
+      ),
+      { numRuns: 1000 },
+    )
   })
 
   it('gives back what a visit did not use, once', () => {
@@ -304,7 +333,7 @@ describe('the rate', () => {
   })
 
   it('is found from a property of any rate below any ceiling', () => {
-    fc.assert(
+    void fc.assert(
       fc.property(
         fc.double({ min: 1, max: 80, noNaN: true }),
         fc.double({ min: 1, max: 10, noNaN: true }),
@@ -373,7 +402,7 @@ describe('the rate', () => {
 
 describe('places', () => {
   it('are never more than a lane may have, and are free again when a visit ends or its time is over', () => {
-    fc.assert(
+    void fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 5 }),
         fc.array(fc.record({ lane, pause: fc.integer({ min: 0, max: 20_000 }), ends: fc.boolean() }), { maxLength: 100 }),
@@ -397,7 +426,7 @@ describe('places', () => {
   })
 
   it('are fewer than the workers of a lane, so that an issuer that hangs never has them all', () => {
-    fc.assert(
+    void fc.assert(
       fc.property(fc.integer({ min: 2, max: 1000 }), (most) => {
         const workers = workersOf(most)
         expect(visitsOf(most, 'p1')).toBe(workers.p1 - 1)

@@ -30,7 +30,7 @@ beforeAll(async () => {
     useQueueUrlAsEndpoint: false,
     credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
   })
-}, 120_000)
+}, 240_000)
 
 afterAll(async () => {
   sqs?.destroy()

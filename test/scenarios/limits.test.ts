@@ -11,7 +11,7 @@ import { as } from '../../functions/store/items.ts'
 import { breakerOf, limiterOf } from '../../functions/store/limits.ts'
 import { StoreBusy } from '../../functions/store/table.ts'
 import type { FakeIssuer } from '../support/fake-issuer.ts'
-import { fakeDefinition, fakeModule } from '../support/fake-issuer.ts'
+import { FAKE_CEILING, fakeDefinition, fakeModule } from '../support/fake-issuer.ts'
 import { app, Pipeline, START } from '../support/pipeline.ts'
 
 const by = { who: 'test', at: instant(START) }
@@ -54,7 +54,7 @@ describe('an issuer that throttles', () => {
     for (const lease of ids) expect(pipeline.stored(lease).unanswered).toBe(false)
     const [shown] = await pipeline.operate.listIssuers()
     expect(shown?.breaker).toBeUndefined()
-    expect(shown?.pace).toMatchObject({ ceiling: 1000, underWay: 0 })
+    expect(shown?.pace).toMatchObject({ ceiling: FAKE_CEILING, underWay: 0 })
     expect(shown?.pace?.callsPerSecond).toBeLessThan(10)
     db.onCall = () => {}
     await pipeline.pass(1200)
@@ -350,7 +350,7 @@ describe('the breaker', () => {
     await pipeline.settle()
     await pipeline.pass(6 * 3600)
     expect(chunks(pipeline)[0]).toMatchObject({ attempts: 0, state: 'open' })
-    expect((await limiterOf(pipeline.table, 'db'))?.rate).toBe(1000)
+    expect((await limiterOf(pipeline.table, 'db'))?.rate).toBe(FAKE_CEILING)
     db.onCall = () => {}
     await pipeline.pass(600)
     expect(pipeline.case(id)).toMatchObject({ state: 'closed' })
@@ -431,7 +431,7 @@ describe('the bulkhead', () => {
     expect(served).toEqual(all.map(() => 5))
     const limiter = await limiterOf(pipeline.table, 'db')
     expect(limiter?.calls).toEqual({})
-    expect(limiter?.urgent).toBe(500)
+    expect(limiter?.urgent).toBe(FAKE_CEILING / 2)
   })
 
   it('a stop that comes between the reservation and the call is an answer about each lease: nothing was tried', async () => {
@@ -456,7 +456,7 @@ describe('the bulkhead', () => {
     expect(await reached.provider.verify([subject], warrant)).toMatchObject([{ status: 'unknown', throttled: true }])
     await reached.end()
     expect(db.calls).toEqual([])
-    expect(await limiterOf(pipeline.table, 'db')).toMatchObject({ rate: 1000, calls: {} })
+    expect(await limiterOf(pipeline.table, 'db')).toMatchObject({ rate: FAKE_CEILING, calls: {} })
   })
 })
 

@@ -520,9 +520,11 @@ describe('a renewal and the sweeper', () => {
     const lease: LeaseView = await pipeline.lease('a', { expiresAt: at(5) })
     pipeline.now = START + 6 * MINUTE
     await pipeline.sweep()
+    let looked = false
     let renewed = false
     pipeline.table.before = async (operation) => {
-      if (operation !== 'transact' || renewed) return
+      if (operation === 'getMany') looked = true
+      if (operation !== 'write' || !looked || renewed) return
       renewed = true
       await pipeline.leases.renew(lease.id, { expiresAt: at(60) }, BROKER)
     }

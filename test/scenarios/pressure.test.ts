@@ -146,6 +146,21 @@ describe('a case of a million leases', () => {
     expect(seen.mostInQueue).toBeLessThan(120_000)
   })
 
+  it('lets a small case through where a huge one has filled the queue, and no number of them above twice the measure', async () => {
+    const small = await crowd(90)
+    small.queue.depth = MOST_IN_QUEUE
+    await small.pipeline.trigger('compromise', { kind: 'identity', id: app })
+    while (await small.pipeline.step()) {}
+    expect(small.sealed()).toBe(SHARDS.identity)
+    const another = await crowd(90)
+    another.queue.depth = 2 * MOST_IN_QUEUE
+    await another.pipeline.trigger('compromise', { kind: 'identity', id: app })
+    await another.run(3, 0)
+    expect(another.queue.depth).toBe(2 * MOST_IN_QUEUE)
+    await another.run(3, MOST_IN_QUEUE)
+    expect(another.sealed()).toBe(SHARDS.identity)
+  })
+
   it('reads a partition no faster than half of what it gives', async () => {
     const { pipeline, seen } = await crowd(62_500)
     let slept = 0

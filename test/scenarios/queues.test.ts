@@ -242,10 +242,18 @@ describe('dead letters', () => {
   })
 
   it('what came from no queue is not driven back, and says so', async () => {
-    const { deadLetters, api } = await stuck()
+    const { pipeline, deadLetters, api } = await stuck()
     deadLetters.put('close-dead', { requestContext: { condition: 'RetryAttemptsExhausted' } })
     expect((await redrive(api, 'close-dead')).body).toMatchObject({ code: 'redrive-refused' })
     expect((await list(api)).find(({ queue }) => queue === 'close-dead')?.messages).toBe(1)
+    const body = { reason: 'looked through', giveUp: true }
+    expect((await api('POST', '/v1/dead-letters/close-dead/redrive', VIEWER, body)).status).toBe(403)
+    const given = await api('POST', '/v1/dead-letters/close-dead/redrive', ONE, body)
+    expect(given.body).toEqual({ queue: 'close-dead', redriven: 0, settled: 1, left: 0 })
+    await pipeline.stream()
+    expect(pipeline.records().filter(({ what }) => what === 'dead-letters.redriven')).toMatchObject([
+      { who: ONE, why: 'looked through', facts: { queue: 'close-dead', settled: '1' } },
+    ])
   })
 
   it('ticks of the sweeper are taken out once a later sweep has ended, and not before', async () => {

@@ -157,7 +157,8 @@ export class Meaning {
     if (operation.do === 'forge') return [{ type: operation.type, scope: operation.scope, elsewhere: false, ahead: false }]
     const of = operation.do === 'replay' ? this.known.schedule.operations[operation.of] : operation
     if (of?.do !== 'trigger') return []
-    const scope = operation.do === 'replay' && operation.body === 'other' ? otherScope(this.known.schedule.world, of.scope) : of.scope
+    const scope =
+      operation.do === 'replay' && operation.body === 'other' ? otherScope(this.known.schedule.world, of.scope) : of.scope
     return [{ type: of.type, scope, elsewhere: of.elsewhere === true, ahead: of.ahead !== undefined }]
   }
 
@@ -189,7 +190,9 @@ export class Meaning {
     const standing = past.filter((one) => one.sure === 'yes' && !past.some((other) => other.from > one.to))
     const certain = standing.length === 1 && past.every(({ sure }) => sure === 'yes')
     const possible: (Mode | undefined)[] = [
-      ...(certain ? standing.map(({ operation }) => operation.mode) : [undefined, ...past.map(({ operation }) => operation.mode)]),
+      ...(certain
+        ? standing.map(({ operation }) => operation.mode)
+        : [undefined, ...past.map(({ operation }) => operation.mode)]),
       ...own.filter(({ to }) => to >= from).map(({ operation }) => operation.mode),
     ]
     const restores = world.issuers[issuer]?.provider === 'sure'
@@ -363,8 +366,7 @@ export class Meaning {
   /** Whether a restoration may have undone what ended a lease. */
   undone(lease: Lease, by: { readonly type: CaseType; readonly from: number }): boolean {
     return this.asked.some(
-      (asked) =>
-        by.from <= asked.to && this.concerns(asked, lease) && (by.type !== 'compromise' || asked.operation.undoes),
+      (asked) => by.from <= asked.to && this.concerns(asked, lease) && (by.type !== 'compromise' || asked.operation.undoes),
     )
   }
 
@@ -375,7 +377,11 @@ export class Meaning {
     const reached = this.reachOf(entry).get(lease.id) ?? 'no'
     const sure = and(this.acts(entry), reached, this.mayCut(entry.type, lease, entry.from))
     if (sure !== 'yes') return sure
-    const spared = entry.type === 'compromise' && this.withExempt(this.credentialOf(lease))
+    // Nor does a compromise cut a credential while another one holds it who may only be watched.
+    const spared =
+      entry.type === 'compromise' &&
+      (this.withExempt(this.credentialOf(lease)) ||
+        this.holders(this.credentialOf(lease)).some((one) => this.mayCut(entry.type, one, entry.from) !== 'yes'))
     return spared || this.undone(lease, entry) ? 'maybe' : 'yes'
   }
 

@@ -15,7 +15,10 @@ const BATCH = 20
 const searches = process.env['MUTANT_SEARCH'] === '1'
 
 /** The first violation that somebody finds, and the seed. */
-async function found(workers: Workers, { within, seed, about }: Mutant): Promise<{ seed: number; violation: string } | undefined> {
+async function found(
+  workers: Workers,
+  { within, seed, about }: Mutant,
+): Promise<{ seed: number; violation: string } | undefined> {
   if (seed !== undefined && !searches) {
     const [outcome] = await workers.seeds(seed, 1, about)
     if (outcome !== undefined && !outcome.ok) return { seed, violation: outcome.violations[0] ?? '' }
@@ -27,17 +30,30 @@ async function found(workers: Workers, { within, seed, about }: Mutant): Promise
 }
 
 describe('deliberate bugs', () => {
-  it.each(MUTANTS.map(({ name, edits }) => ({ name, edits })))('$name: each text that it changes stands there once', ({ edits }) => {
-    for (const [file, own] of Map.groupBy(edits, (edit) => edit.file)) {
-      const source = readFileSync(new URL(file, ROOT), 'utf8')
-      expect(mutate(source, own)).not.toBe(source)
-    }
-  })
+  it.each(MUTANTS.map(({ name, edits }) => ({ name, edits })))(
+    '$name: each text that it changes stands there once',
+    ({ edits }) => {
+      for (const [file, own] of Map.groupBy(edits, (edit) => edit.file)) {
+        const source = readFileSync(new URL(file, ROOT), 'utf8')
+        expect(mutate(source, own)).not.toBe(source)
+      }
+    },
+  )
 
   it('are spread over all promises that the simulation checks, and over the stages', () => {
     expect(MUTANTS.length).toBeGreaterThanOrEqual(18)
     expect(new Set(MUTANTS.map(({ name }) => name)).size).toBe(MUTANTS.length)
-    expect([...new Set(MUTANTS.map(({ breaks }) => breaks))].sort()).toEqual(['G1', 'G2', 'G3', 'G4', 'G5', 'G6', 'G7', 'G8', 'G9'])
+    expect([...new Set(MUTANTS.map(({ breaks }) => breaks))].sort()).toEqual([
+      'G1',
+      'G2',
+      'G3',
+      'G4',
+      'G5',
+      'G6',
+      'G7',
+      'G8',
+      'G9',
+    ])
     const places = new Set(MUTANTS.flatMap(({ edits }) => edits.map(({ file }) => file.split('/')[1])))
     for (const place of ['intake', 'register', 'plan', 'revoke', 'prove', 'domain', 'store']) expect(places).toContain(place)
   })

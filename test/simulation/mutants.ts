@@ -49,22 +49,26 @@ export const MUTANTS: readonly Mutant[] = [
   // G1: no lease is missed.
   {
     name: 'fence-after-scan',
-    says: 'The scope is fenced when its leases have been listed.',
+    says: 'An identity is fenced when its leases have been listed.',
     breaks: 'G1',
-    edits: one(
-      'functions/plan/plan.ts',
-      `    if (current.mode !== 'observe') await fence(table, fenceItem(scope), current.id, at(by))
-    if (current.scope.kind === 'credential' && (await mayMark(table, current, current.scope.fingerprint, ports.settings)))
-      await markCutting(table, current.scope.fingerprint, by)
+    edits: [
+      {
+        file: 'functions/plan/plan.ts',
+        find: '    await reach(current, policy, identity, undefined, by)\n    await fenced(current, by)\n',
+        replace: `    const known = await identityOf(table, identity)
+    if (known !== undefined) await listOnce(current, await openUnit(table, current, \`identity#\${identity}\`, known, by), by)
+    await reach(current, policy, identity, undefined, by)
     await fenced(current, by)
-    await listOnce(current, unit, by)`,
-      `    await listOnce(current, unit, by)
-    if (current.mode !== 'observe') await fence(table, fenceItem(scope), current.id, at(by))
-    if (current.scope.kind === 'credential' && (await mayMark(table, current, current.scope.fingerprint, ports.settings)))
-      await markCutting(table, current.scope.fingerprint, by)
-    await fenced(current, by)`,
-    ),
-    about: ['tasks', 'rush'],
+`,
+      },
+      { file: 'functions/plan/reach.ts', find: "    if (unit.state === 'listed') return known\n", replace: '' },
+      {
+        file: 'functions/plan/reach.ts',
+        find: "    if (unit.state !== 'opened' || unit.epoch === undefined) return undefined\n",
+        replace: "    if ((unit.state !== 'opened' && unit.state !== 'listed') || unit.epoch === undefined) return undefined\n",
+      },
+    ],
+    about: ['rush'],
     within: 1000,
   },
   {
@@ -74,11 +78,23 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'functions/register/register.ts',
-        find: `    await writePointers(table, fresh, by)
-    return finish(same(await recorded(fresh, by), digest), false, by)`,
-        replace: `    const seenBefore = await look(table, fresh)
-    await writePointers(table, fresh, by)
-    return finish(same(await recorded(fresh, by), digest), false, by, seenBefore)`,
+        find: "    await noteIssuer(identity, issuer, definition, handle.lever, sharing === 'shared', by)\n",
+        replace: `    const seenBefore = await look(table, {
+      identityKey: identity.key,
+      epoch: identity.epoch,
+      fingerprint: credential,
+      issuer: issuer.name,
+      ...(task === undefined ? {} : { task }),
+      ...(deployment === undefined ? {} : { deployment }),
+      ...(request.parent === undefined ? {} : { parent: request.parent }),
+    })
+    await noteIssuer(identity, issuer, definition, handle.lever, sharing === 'shared', by)
+`,
+      },
+      {
+        file: 'functions/register/register.ts',
+        find: `    return finish(same(await recorded(fresh, by), digest), false, by)`,
+        replace: `    return finish(same(await recorded(fresh, by), digest), false, by, seenBefore)`,
       },
       {
         file: 'functions/register/register.ts',
@@ -185,15 +201,22 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'children-not-fenced',
-    says: 'The children of a lease are listed, and the scope of its children stays open.',
+    says: 'The children of a lease are listed, but new ones are neither fenced nor kept from a parent that ends.',
     breaks: 'G1',
-    edits: one(
-      'functions/revoke/gather.ts',
-      `  current.mode === 'observe' ? scopeOfChildren(lease.id) : fenceChildren(ports.table, lease, current.id, by)`,
-      `  current.mode === 'observe' || by.at !== '' ? scopeOfChildren(lease.id) : fenceChildren(ports.table, lease, current.id, by)`,
-    ),
-    about: ['children', 'shared', 'rush'],
-    within: 2000,
+    edits: [
+      {
+        file: 'functions/revoke/gather.ts',
+        find: `  current.mode === 'observe' ? scopeOfChildren(lease.id) : fenceChildren(ports.table, lease, current.id, by)`,
+        replace: `  current.mode === 'observe' || by.at !== '' ? scopeOfChildren(lease.id) : fenceChildren(ports.table, lease, current.id, by)`,
+      },
+      {
+        file: 'functions/register/register.ts',
+        find: `    const parentGone = lease.parent !== undefined && seen.parent?.state !== 'live'\n`,
+        replace: `    const parentGone = lease.parent !== undefined && seen.parent?.state === undefined\n`,
+      },
+    ],
+    about: ['children', 'tasks', 'rush'],
+    within: 1000,
   },
   {
     name: 'place-not-given-back',
@@ -245,16 +268,26 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'holders-unconditional',
     says: 'A place at a shared credential is given back on what was read, without looking whether it still stands.',
     breaks: 'G2',
-    edits: one(
-      'functions/store/leases.ts',
-      `      if: [
+    edits: [
+      {
+        file: 'functions/store/leases.ts',
+        find: `      if: [
         ['holders', '=', givesBack.holders],
         ['cutting', '=', givesBack.cutting],
       ],`,
-      `      if: [['pk', 'exists']],`,
-    ),
-    about: ['shared', 'tasks', 'rush'],
-    within: 2000,
+        replace: `      if: [['pk', 'exists']],`,
+      },
+      {
+        file: 'functions/store/leases.ts',
+        find: `      if: [
+        ['holders', '=', credential.holders],
+        ['cutting', '=', false],
+      ],`,
+        replace: `      if: [['pk', 'exists']],`,
+      },
+    ],
+    about: ['shared', 'rush'],
+    within: 1000,
   },
   {
     name: 'renewal-ignored',
@@ -277,17 +310,18 @@ export const MUTANTS: readonly Mutant[] = [
     within: 1000,
   },
   {
-    name: 'restores-namesake',
-    says: 'A restoration gives back what another case has cut since, and what was registered anew.',
-    breaks: 'G2',
+    name: 'compromise-undone',
+    says: 'A restoration gives back what a compromise cut, though nobody called it a false alarm.',
+    breaks: 'G1',
     edits: one(
       'functions/domain/restoring.ts',
-      `    const against = cannotUndo(one, asked)
-    if (against !== undefined) return no(against)`,
-      '',
+      `  if (type !== 'compromise') return undefined
+  if (!asked.undoesCompromise) return`,
+      `  if (type !== 'compromise' || !asked.undoesCompromise) return undefined
+  if (asked.openedAt === '') return`,
     ),
     about: ['restore'],
-    within: 2000,
+    within: 1000,
   },
 
   // G3: a case closes if and only if each of its leases has its outcome, and counts each once.
@@ -359,14 +393,6 @@ export const MUTANTS: readonly Mutant[] = [
     about: ['rush'],
     within: 2000,
   },
-  {
-    name: 'copy-unconditional',
-    says: 'What another case did is copied by every unit that meets the lease.',
-    breaks: 'G3',
-    edits: one('functions/store/leases.ts', '  if: [...asRead(lease), mayCount(lease, asker)],', '  if: asRead(lease),'),
-    about: ['shared', 'children', 'tasks'],
-    within: 2000,
-  },
 
   // G4: no false success.
   {
@@ -408,6 +434,7 @@ export const MUTANTS: readonly Mutant[] = [
       `  status: 'absent',
   said: \`the provider failed: \${codeOf(error)}\`,`,
     ),
+    about: ['natures'],
     within: 500,
   },
   {
@@ -419,7 +446,7 @@ export const MUTANTS: readonly Mutant[] = [
       '    for (const subject of batch) results.push(...(await eachAnswered([subject], call, instead)))',
       '    for (const _ of batch) results.push(...(await eachAnswered(batch.slice(0, 1), call, instead)))',
     ),
-    about: ['natures'],
+    about: ['batches', 'natures'],
     within: 1000,
   },
   {
@@ -437,15 +464,22 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'generation-ignored',
-    says: 'An outcome is written without looking whether another case has taken the lease meanwhile.',
+    says: 'Whoever is second at a lease, by a message that came twice or by a more urgent case, is not noticed by the first.',
     breaks: 'G4',
-    edits: one(
-      'functions/store/leases.ts',
-      `const asRead = (lease: Lease) => [['state', '=', lease.state] as const, ['generation', '=', lease.generation] as const]`,
-      `const asRead = (lease: Lease) => [['state', '=', lease.state] as const]`,
-    ),
-    about: ['outages'],
-    within: 4000,
+    edits: [
+      {
+        file: 'functions/store/leases.ts',
+        find: `const asRead = (lease: Lease) => [['state', '=', lease.state] as const, ['generation', '=', lease.generation] as const]`,
+        replace: `const asRead = (lease: Lease) => [['state', '=', lease.state] as const]`,
+      },
+      {
+        file: 'functions/revoke/work.ts',
+        find: '      if (fresh.get(id)?.generation !== generation) found.add(id)\n',
+        replace: '      if (fresh.get(id)?.generation === undefined && generation < 0) found.add(id)\n',
+      },
+    ],
+    about: ['rush'],
+    within: 2000,
   },
   {
     name: 'unsettled-final',
@@ -458,6 +492,19 @@ export const MUTANTS: readonly Mutant[] = [
     ),
     about: ['intents'],
     within: 1000,
+  },
+
+  {
+    name: 'renewal-settled',
+    says: 'The confirmation of a mint settles a renewal too, which may still bring the credential to life.',
+    breaks: 'G4',
+    edits: one(
+      'functions/register/holder.ts',
+      "        remove: lease.renewedAt === undefined ? ['unsettledUntil'] : [],",
+      "        remove: ['unsettledUntil'],",
+    ),
+    about: ['intents', 'renewals', 'rush'],
+    within: 3000,
   },
 
   // G5: every state change is in the ledger.
@@ -583,7 +630,7 @@ export const MUTANTS: readonly Mutant[] = [
       '    if (batch.length <= 1) return batch.map(() => instead(error))\n',
       '    if (batch.length >= 1) return batch.map(() => instead(error))\n',
     ),
-    about: ['natures'],
+    about: ['batches', 'natures'],
     within: 1000,
   },
   {
@@ -593,7 +640,7 @@ export const MUTANTS: readonly Mutant[] = [
     edits: [
       {
         file: 'functions/revoke/work.ts',
-        find: '    if (reached.kind === \'unknown\') return park(chunk, current, reached.said, by, watch)\n',
+        find: "    if (reached.kind === 'unknown') return park(chunk, current, reached.said, by, watch)\n",
         replace:
           "    if (reached.kind === 'unknown' || reached.kind === 'not-now') return park(chunk, current, reached.said, by, watch)\n",
       },

@@ -211,17 +211,21 @@ export class Oracle {
     if (EFFECTS.has(what)) this.mayHappen(event)
   }
 
-  /** G4: what its own holder minted or renewed in time lives; nobody may have called it dead for good before. */
+  /** G4: what a holder minted or renewed in time lives; nobody may have called it dead for good before, with no lease of it left. */
   private cameAlive(key: string, { what }: TrueEvent): void {
-    for (const lease of this.leases.values())
-      if (`${lease.issuer} ${this.credentialOf(lease)}` === key && lease.state === 'ended' && lease.ended !== undefined)
+    const holders = [...this.leases.values()].filter((lease) => `${lease.issuer} ${this.credentialOf(lease)}` === key)
+    if (holders.length === 0 || !holders.every(({ state }) => state === 'ended' || state === 'released')) return
+    for (const lease of holders)
+      if (lease.ended !== undefined)
         this.wrong(`G4 ${key} is ${what}, and lease ${this.shown(lease)} was called ${lease.ended.outcome} for good before`)
   }
 
   private isResurrected(key: string): boolean {
     const { world, operations } = this.schedule
     return operations.some(
-      (one) => one.do === 'resurrect' && `${world.issuers[world.leases[one.lease]?.issuer ?? -1]?.name} ${credentialName(world, one.lease)}` === key,
+      (one) =>
+        one.do === 'resurrect' &&
+        `${world.issuers[world.leases[one.lease]?.issuer ?? -1]?.name} ${credentialName(world, one.lease)}` === key,
     )
   }
 
@@ -248,8 +252,9 @@ export class Oracle {
 
   private natureOf(key: string) {
     const { world } = this.schedule
-    return world.leases.find(
-      ({ issuer, nature }, index) => nature !== undefined && `${world.issuers[issuer]?.name} ${credentialName(world, index)}` === key,
+    return world.leases.findLast(
+      ({ issuer, nature }, index) =>
+        nature !== undefined && `${world.issuers[issuer]?.name} ${credentialName(world, index)}` === key,
     )?.nature
   }
 
@@ -264,7 +269,8 @@ export class Oracle {
   }
 
   private noSecret(where: string, text: string): void {
-    if (text.includes(MARKER)) this.wrong(`G7 a secret stands in ${where}: ${text.slice(Math.max(0, text.indexOf(MARKER) - 60)).slice(0, 120)}`)
+    if (text.includes(MARKER))
+      this.wrong(`G7 a secret stands in ${where}: ${text.slice(Math.max(0, text.indexOf(MARKER) - 60)).slice(0, 120)}`)
   }
 
   // ------------------------------------------------------------------------------------------------------ at the end
@@ -314,7 +320,8 @@ export class Oracle {
       }
       // What cannot be cut, what an issuer lied about that cannot be asked, what somebody revived and nobody can look after.
       const blunt = this.providerOf(issuer) === 'blunt'
-      const excused = this.natureOf(key) !== undefined || (blunt && (last === 'lied' || last === 'lives')) || this.isFresh(key, now)
+      const excused =
+        this.natureOf(key) !== undefined || (blunt && (last === 'lied' || last === 'lives')) || this.isFresh(key, now)
       if (verdict === 'dead' && alive && !excused && !meaning.stopped) this.wrong(`G1 ${told} lives, and was meant to end`)
     }
     const status = meaning.status()
@@ -322,7 +329,12 @@ export class Oracle {
       const sure = status.get(lease.id)
       if (sure === 'no' && lease.acknowledged && lease.state !== 'live')
         this.wrong(`G2 lease ${this.shown(lease)} is ${lease.state}, and nothing was meant to end it`)
-      if (sure === 'yes' && !meaning.stopped && !['ended', 'released'].includes(lease.state) && !this.isUncuttable(meaning, lease))
+      if (
+        sure === 'yes' &&
+        !meaning.stopped &&
+        !['ended', 'released'].includes(lease.state) &&
+        !this.isUncuttable(meaning, lease)
+      )
         this.wrong(`G1 lease ${this.shown(lease)} is ${lease.state}, and was meant to end`)
     }
     // Whoever was told that he may use it is known.
@@ -371,14 +383,18 @@ export class Oracle {
       if (what !== 'cut' && what !== 'contained') continue
       const entry = meaning.entries.find(({ of }) => of.id === id)
       if (entry === undefined) continue
-      if (entry.from > step) this.wrong(`G9 ${what} of ${credential ?? lever} at ${issuer} for case ${id} before anybody asked for it`)
+      if (entry.from > step)
+        this.wrong(`G9 ${what} of ${credential ?? lever} at ${issuer} for case ${id} before anybody asked for it`)
       if (what === 'contained') {
         this.pulled(meaning, entry.of, event)
         continue
       }
       const holders = meaning.holders(`${issuer} ${credential}`)
       const reach = meaning.reachOf(entry)
-      const covered = entry.scope.kind === 'leases' || holders.length === 0 || holders.some(({ id: lease }) => (reach.get(lease) ?? 'no') !== 'no')
+      const covered =
+        entry.scope.kind === 'leases' ||
+        holders.length === 0 ||
+        holders.some(({ id: lease }) => (reach.get(lease) ?? 'no') !== 'no')
       const told = `cut of ${issuer} ${credential} (${holders.map((lease) => this.shown(lease)).join(', ')}) for case ${id} (${entry.type} of ${JSON.stringify(entry.scope)})`
       if (!covered) this.wrong(`G2 ${told}, whose scope does not cover it`)
       if (holders.length > 0 && holders.every((lease) => this.isExempt(lease))) this.wrong(`G9 ${told}, whose holder is exempt`)
@@ -393,9 +409,9 @@ export class Oracle {
     const { scope } = entry ?? {}
     if (scope?.kind !== 'identity' && scope?.kind !== 'owner' && scope?.kind !== 'workload') return
     const { identities } = this.schedule.world
-    const own = holders.length > 0 && holders.every(
-      ({ identity, parent }) => identities[identityIndex(identity)]?.protected === true && parent === undefined,
-    )
+    const own =
+      holders.length > 0 &&
+      holders.every(({ identity, parent }) => identities[identityIndex(identity)]?.protected === true && parent === undefined)
     if (own && !this.isApproved(current, step)) this.wrong(`G9 ${told}, which is protected, and nobody approved`)
   }
 
@@ -420,12 +436,16 @@ export class Oracle {
       // Whoever holds something there, acknowledged before.
       const held = [...this.leases.values()].some(
         (lease) =>
-          lease.issuer === issuer && identityIndex(lease.identity) === index && lease.sharing === 'exclusive' && meaning.registration(lease).to < step,
+          lease.issuer === issuer &&
+          identityIndex(lease.identity) === index &&
+          lease.sharing === 'exclusive' &&
+          meaning.registration(lease).to < step,
       )
       if (!held) continue
       if (exempt) this.wrong(`G9 ${told}, and it holds an exempt identity`)
       if (current.type === 'compromise' || entry === undefined) continue
-      if (meaning.reaches(entry, index) === 'no') this.wrong(`G2 ${told}, and it holds identity ${index}, which the case does not reach`)
+      if (meaning.reaches(entry, index) === 'no')
+        this.wrong(`G2 ${told}, and it holds identity ${index}, which the case does not reach`)
     }
   }
 
@@ -482,7 +502,8 @@ export class Oracle {
     if (state === 'held' && !may) this.wrong(`G1 case ${id} is held, and nothing is protected`)
     if (state === 'scheduled' && Date.parse(current.effectiveAt) < this.seen.scheduler.now - 600_000)
       this.wrong(`G1 case ${id} is scheduled for ${current.effectiveAt}, and has not begun`)
-    if (['closed', 'cancelled', 'held', 'scheduled'].includes(state) || current.paused !== undefined || meaning.stopped === false) return
+    if (['closed', 'cancelled', 'held', 'scheduled'].includes(state) || current.paused !== undefined || meaning.stopped === false)
+      return
     const waitsForPause = [...meaning.entries].some(({ of }) => of.paused !== undefined)
     if (!waitsForPause) this.wrong(`G3 case ${id} (${type}) is ${state} when all is quiet`)
   }
@@ -495,7 +516,11 @@ export class Oracle {
       // What somebody paused may have closed before, and calls nobody for what came late. What is parked is tried again for
       // ever, by an amendment that is then open once more.
       const trying = items.filter(
-        (item) => item['kind'] === 'amendment' && item['state'] === 'open' && item['case'] === id && this.isParked(item.sk.slice('AMEND#'.length), id),
+        (item) =>
+          item['kind'] === 'amendment' &&
+          item['state'] === 'open' &&
+          item['case'] === id &&
+          this.isParked(item.sk.slice('AMEND#'.length), id),
       )
       if (amendments.done + trying.length !== amendments.expected && current.paused === undefined)
         this.wrong(`G3 case ${id} is closed, with ${amendments.done} of ${amendments.expected} amendments done`)
@@ -505,11 +530,16 @@ export class Oracle {
       const told = leases.filter(({ outcomes }) => outcomes[id] !== undefined && outcomes[id].outcome !== 'parked').length
       const { parked, observed, ...counts } = current.counts
       const { parked: again, observed: observedAgain, ...more } = current.amendCounts
-      const sum = [...Object.values(counts), ...Object.values(more), observed, observedAgain].reduce((all, count) => all + count, 0)
+      const sum = [...Object.values(counts), ...Object.values(more), observed, observedAgain].reduce(
+        (all, count) => all + count,
+        0,
+      )
       const twice = meaning.watches ? observedAgain + observed : 0
       const expected = told + (current.resurrections ?? 0)
       if ((sum < expected && current.paused === undefined) || sum > expected + twice)
-        this.wrong(`G3 case ${id} (${current.type}) counts ${sum} outcomes, and its leases have ${told} (${JSON.stringify(current.counts)} ${JSON.stringify(current.amendCounts)})`)
+        this.wrong(
+          `G3 case ${id} (${current.type}) counts ${sum} outcomes, and its leases have ${told} (${JSON.stringify(current.counts)} ${JSON.stringify(current.amendCounts)})`,
+        )
       const waiting = leases.filter(({ outcomes }) => outcomes[id]?.outcome === 'parked').length
       if (parked + again < waiting) this.wrong(`G3 case ${id} counts ${parked + again} parked leases, and has ${waiting}`)
     }
@@ -533,7 +563,10 @@ export class Oracle {
         if (reach.get(lease.id) !== 'yes' || lease.outcomes[entry.of.id] !== undefined) continue
         const { sure, to } = meaning.registration(lease)
         if (sure !== 'yes' || to >= entry.from || this.isExempt(lease)) continue
-        const others = meaning.entries.some((other) => other !== entry && (other.scope.kind === 'leases' || (meaning.reachOf(other).get(lease.id) ?? 'no') !== 'no'))
+        const others = meaning.entries.some(
+          (other) =>
+            other !== entry && (other.scope.kind === 'leases' || (meaning.reachOf(other).get(lease.id) ?? 'no') !== 'no'),
+        )
         if (!others && !meaning.undone(lease, entry) && !meaning.watches)
           this.wrong(`G1 case ${entry.of.id} (${entry.type}) is closed, and says nothing of lease ${this.shown(lease)}`)
       }
@@ -550,7 +583,10 @@ export class Oracle {
         if (credential.exclusive) continue
         const holders = leases.filter(
           ({ state, sharing, unheld, fingerprint }) =>
-            sharing === 'shared' && unheld !== true && ['live', 'registering', 'late'].includes(state) && item.pk === `CRED#${fingerprint}`,
+            sharing === 'shared' &&
+            unheld !== true &&
+            ['live', 'registering', 'late'].includes(state) &&
+            item.pk === `CRED#${fingerprint}`,
         )
         if (credential.holders !== holders.length)
           this.wrong(`G2 ${item.pk} has ${credential.holders} places, and ${holders.length} leases hold it`)
@@ -564,11 +600,15 @@ export class Oracle {
     const records = levers.filter(({ leverKey }) => holders.pk === `LEVER#${leverKey}`)
     const [one] = records
     if (one === undefined) return
-    const pulled = records.some(({ state, released, said }) => state === 'done' && released === undefined && said?.endsWith('contained') === true)
+    const pulled = records.some(
+      ({ state, released, said }) => state === 'done' && released === undefined && said?.endsWith('contained') === true,
+    )
     const { group } = one.lever as { group: string }
     const contained = this.seen.issuers.issuers.get(one.issuer)?.levers.has(group) === true
     if (pulled !== contained)
-      this.wrong(`G4 lever ${group} at ${one.issuer} is ${contained ? '' : 'not '}pulled, and its cases say that it is${pulled ? '' : ' not'}`)
+      this.wrong(
+        `G4 lever ${group} at ${one.issuer} is ${contained ? '' : 'not '}pulled, and its cases say that it is${pulled ? '' : ' not'}`,
+      )
   }
 
   /** Nothing is left open, and nothing is overdue. */
@@ -615,7 +655,8 @@ export class Oracle {
         if (outcome !== 'parked') continue
         if (before !== undefined && as('lease', before).outcomes[id]?.outcome === 'parked') continue
         const key = `${lease.issuer} ${this.credentialOf(lease)}`
-        if (this.natureOf(key) === undefined) this.wrong(`G8 lease ${this.shown(lease)} is parked in case ${id}, and its issuer could cut it: ${evidence.said}`)
+        if (this.natureOf(key) === undefined)
+          this.wrong(`G8 lease ${this.shown(lease)} is parked in case ${id}, and its issuer could cut it: ${evidence.said}`)
       }
     }
   }

@@ -1,7 +1,6 @@
 import { ArchiveConflict } from '../../functions/runtime/archive.ts'
 import { fileKeys } from '../../functions/runtime/keys.ts'
 import { jsonLog } from '../../functions/runtime/log.ts'
-import { macOf } from '../../functions/runtime/mac.ts'
 import type { Metrics } from '../../functions/runtime/metrics.ts'
 import type {
   Announcer,
@@ -181,6 +180,3 @@ export function simulatedKeys({ scheduler }: Tools, random: Randomness): KeyServ
     },
   }
 }
-
-/** The installation's keyed hash. */
-export const simulatedMac = macOf('a-fingerprint-key-of-the-simulation-43-characters')

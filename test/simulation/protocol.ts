@@ -6,7 +6,13 @@ export type Request =
   /** Seeds one after the other. */
   | { readonly id: number; readonly do: 'seeds'; readonly from: number; readonly count: number; readonly about: readonly Theme[] }
   /** One schedule, as it is. */
-  | { readonly id: number; readonly do: 'schedule'; readonly schedule: Schedule; readonly disabled: readonly number[]; readonly record: boolean }
+  | {
+      readonly id: number
+      readonly do: 'schedule'
+      readonly schedule: Schedule
+      readonly disabled: readonly number[]
+      readonly record: boolean
+    }
 
 /** What became of one seed or schedule: all of it that fits through a pipe. */
 export interface Outcome {

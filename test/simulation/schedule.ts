@@ -235,8 +235,12 @@ class Maker {
   private register(lease: number, at: number): void {
     const { draws, world } = this
     const intent = world.leases[lease]?.registers === 'intent'
+    // Nobody delegates what he does not have yet: most children come when their parents can have been acknowledged.
+    const parent = world.leases[lease]?.parent
+    const first = this.made.find((operation) => operation.do === 'register' && operation.lease === parent)
+    const soonest = first === undefined || draws.chance(0.2) ? 0 : first.at + draws.pick([200, 3000, 12_000])
     this.made.push({
-      at,
+      at: Math.max(at, soonest),
       do: 'register',
       lease,
       tries: draws.pick([1, 2, 5]),
@@ -290,7 +294,7 @@ class Maker {
 
   private type(): TriggerType {
     const { draws, themes } = this
-    if (themes.has('tasks') && draws.chance(0.5)) return 'task-complete'
+    if ((themes.has('tasks') || themes.has('batches')) && draws.chance(0.5)) return 'task-complete'
     if (themes.has('deployments') && draws.chance(0.5)) return 'decommission'
     if (themes.has('names') && draws.chance(0.6)) return 'compromise'
     if ((themes.has('holds') || themes.has('schedule') || themes.has('protected')) && draws.chance(0.5)) return 'offboarding'
@@ -349,6 +353,7 @@ class Maker {
         else if (draws.chance(0.3)) this.trigger()
         return
       case 'tasks':
+      case 'batches':
         this.trigger('task-complete')
         return
       case 'deployments':

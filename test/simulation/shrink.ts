@@ -105,7 +105,11 @@ class Search {
   }
 
   /** Delta debugging: takes away halves, quarters, and so on down to single ones. */
-  private async fewer(count: () => number, without: (from: number, to: number) => Failing | undefined, seeds?: number): Promise<void> {
+  private async fewer(
+    count: () => number,
+    without: (from: number, to: number) => Failing | undefined,
+    seeds?: number,
+  ): Promise<void> {
     for (let size = Math.ceil(count() / 2); size >= 1 && this.mayGoOn(); size = size === 1 ? 0 : Math.ceil(size / 2))
       for (let from = count() - size; this.mayGoOn(); from -= size) {
         const begin = Math.max(0, from)
@@ -118,7 +122,8 @@ class Search {
   private async operations(): Promise<void> {
     await this.fewer(
       () => this.failing.schedule.operations.length,
-      (from, to) => (to > from ? this.with({ operations: withoutOperations(this.failing.schedule.operations, from, to) }) : undefined),
+      (from, to) =>
+        to > from ? this.with({ operations: withoutOperations(this.failing.schedule.operations, from, to) }) : undefined,
     )
   }
 
@@ -147,11 +152,15 @@ class Search {
       }
     const { settings, providers } = this.failing.schedule.world
     const { fuse, modes, ...rest } = settings
-    if (fuse !== undefined || modes !== undefined) await this.fails(this.with({ world: { ...this.failing.schedule.world, settings: rest } }), 1)
+    if (fuse !== undefined || modes !== undefined)
+      await this.fails(this.with({ world: { ...this.failing.schedule.world, settings: rest } }), 1)
     if (providers.sure.propagationSeconds > 0)
       await this.fails(
         this.with({
-          world: { ...this.failing.schedule.world, providers: { ...providers, sure: { ...providers.sure, propagationSeconds: 0 } } },
+          world: {
+            ...this.failing.schedule.world,
+            providers: { ...providers, sure: { ...providers.sure, propagationSeconds: 0 } },
+          },
         }),
         1,
       )
@@ -167,7 +176,10 @@ class Search {
     if (one === undefined) return
     const plain = Object.fromEntries(Object.entries({ ...one, ...change }).filter(([, value]) => value !== undefined))
     if (JSON.stringify(plain) === JSON.stringify(one)) return
-    await this.fails(this.with({ world: { ...world, [part]: world[part].map((other, index) => (index === place ? plain : other)) } }), 1)
+    await this.fails(
+      this.with({ world: { ...world, [part]: world[part].map((other, index) => (index === place ? plain : other)) } }),
+      1,
+    )
   }
 
   private async faultKinds(): Promise<void> {
@@ -254,7 +266,8 @@ export function without(schedule: Schedule, part: keyof typeof PLACES, place: nu
   if (world[part].length <= 1) return undefined
   const move = (one: number) => (one === place ? undefined : one > place ? one - 1 : one)
   const names = PLACES[part]
-  const orphaned = part === 'leases' ? world.leases.map((lease) => (lease.parent === place ? withoutParent(lease) : lease)) : world.leases
+  const orphaned =
+    part === 'leases' ? world.leases.map((lease) => (lease.parent === place ? withoutParent(lease) : lease)) : world.leases
   const leases = orphaned
     .filter((_, index) => part !== 'leases' || index !== place)
     .map((lease) => renamed(lease, names, move) as WorldLease | undefined)

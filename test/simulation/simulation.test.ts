@@ -21,7 +21,8 @@ async function withWorkers<Result>(processes: number, does: (workers: Workers) =
 
 describe('the whole pipeline on simulated services', () => {
   it('runs the same each time: one seed, one trace', async () => {
-    const hashes = () => withWorkers(1, async (workers) => (await workers.seeds(FROM, 12)).map(({ hash, steps }) => `${hash} ${steps}`))
+    const hashes = () =>
+      withWorkers(1, async (workers) => (await workers.seeds(FROM, 12)).map(({ hash, steps }) => `${hash} ${steps}`))
     const first = await hashes()
     expect(await hashes()).toEqual(first)
     expect(new Set(first).size).toBe(first.length)

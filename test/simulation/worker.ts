@@ -14,7 +14,18 @@ const hooks = mutant === undefined ? undefined : mutated(mutant)
 const { runSeed } = await import('./run.ts')
 const { scheduleOf } = await import('./schedule.ts')
 
-const outcome = ({ seed, ok, violations, hash, steps, virtualSeconds, milliseconds, faults, trace, coverage }: Result): Outcome => ({
+const outcome = ({
+  seed,
+  ok,
+  violations,
+  hash,
+  steps,
+  virtualSeconds,
+  milliseconds,
+  faults,
+  trace,
+  coverage,
+}: Result): Outcome => ({
   seed,
   ok,
   violations: violations.slice(0, 8),

@@ -132,6 +132,7 @@ export const THEMES = [
   'sweeper',
   'levers',
   'rush',
+  'batches',
 ] as const
 export type Theme = (typeof THEMES)[number]
 
@@ -147,19 +148,16 @@ export function themesOf(draws: Prng): ReadonlySet<Theme> {
 const DAY = 86_400
 
 export function worldOf(draws: Prng, themes: ReadonlySet<Theme>, big: boolean): World {
+  // Many leases of one task at one issuer: they are cut by few calls.
+  const batches = themes.has('batches') && !big
   const propagationSeconds = draws.pick([0, 0, 0, 20])
   const providers: WorldProviders = {
     sure: { batch: draws.pick([1, 3, 100, 100]), propagationSeconds },
-    blunt: { batch: draws.pick([1, 2, 100]), serial: draws.chance(0.3) },
+    blunt: { batch: draws.pick(batches ? [2, 100] : [1, 2, 100]), serial: draws.chance(0.3) },
   }
   const soakSeconds = draws.pick([900, 900, 7200])
-  const kinds: ProviderKind[] = draws.pick([
-    ['sure'],
-    ['sure', 'blunt'],
-    ['sure', 'sure'],
-    ['blunt', 'sure'],
-    ['sure', 'blunt', 'sure'],
-  ])
+  const usual: readonly ProviderKind[][] = [['sure'], ['sure', 'blunt'], ['sure', 'sure'], ['blunt', 'sure'], ['sure', 'blunt', 'sure']]
+  const kinds = draws.pick(batches ? [...usual.slice(0, 2), ['blunt', 'sure'], ['blunt']] as const : usual)
   const issuers = kinds.map(
     (provider, index): WorldIssuer => ({
       name: `${provider}-${index}`,
@@ -198,13 +196,13 @@ export function worldOf(draws: Prng, themes: ReadonlySet<Theme>, big: boolean): 
       ...(environment === undefined ? {} : { environment }),
     }
   }
-  const count = big ? draws.between(105, 130) : draws.between(1, draws.chance(0.6) ? 6 : 12)
+  const count = big ? draws.between(105, 130) : draws.between(batches ? 4 : 1, draws.chance(0.6) ? 6 : 12)
   const leases = Array.from({ length: count }, (_, index): WorldLease => {
-    const issuer = big && draws.chance(0.95) ? 0 : draws.below(issuers.length)
+    const issuer = (big && draws.chance(0.95)) || (batches && draws.chance(0.8)) ? 0 : draws.below(issuers.length)
     const provider = issuers[issuer]?.provider ?? 'sure'
     const shares = themes.has('shared') && !big ? draws.chance(0.6) : draws.chance(0.15)
     const intent = provider === 'sure' && !shares && draws.chance(themes.has('intents') ? 0.5 : 0.1)
-    const task = draws.chance(themes.has('tasks') ? 0.7 : 0.25)
+    const task = draws.chance(batches ? 0.9 : themes.has('tasks') ? 0.7 : 0.25)
     const deployment = draws.chance(themes.has('deployments') ? 0.7 : 0.15)
     const parent = index > 0 && draws.chance(themes.has('children') ? 0.6 : 0.1)
     const brief = themes.has('expiry') ? draws.chance(0.5) : draws.chance(0.05)
@@ -216,10 +214,13 @@ export function worldOf(draws: Prng, themes: ReadonlySet<Theme>, big: boolean): 
       mintSeconds: intent ? draws.between(0, 90) : 0,
       lifeSeconds: brief ? draws.between(200, 1500) : 20 * DAY,
       ...(shares ? { shares: draws.below(2) } : {}),
-      ...(task ? { task: draws.below(2) } : {}),
+      ...(task ? { task: draws.below(batches ? 1 : 2) } : {}),
       ...(deployment ? { deployment: draws.below(2) } : {}),
       ...(parent ? { parent: draws.below(index) } : {}),
-      ...(themes.has('natures') && draws.chance(0.35) ? { nature: draws.pick(['poisoned', 'unsupported', 'irrevocable']) } : {}),
+      // One credential has one nature, whoever holds it.
+      ...(themes.has('natures') && draws.chance(0.35) && !shares
+        ? { nature: draws.pick(['poisoned', 'unsupported', 'irrevocable']) }
+        : {}),
     }
   })
   const settings: WorldSettings = {

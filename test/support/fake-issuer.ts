@@ -91,6 +91,8 @@ export class FakeIssuer {
   }
 }
 
+export const FAKE_CEILING = 100_000
+
 export const fakeDefinition = (
   options: Partial<Definition['capabilities']> & { propagationSeconds?: number; batch?: number } = {},
 ): Definition<Target, never, LeverOf, unknown> => ({
@@ -118,7 +120,14 @@ export const fakeDefinition = (
     locates: true,
     ...options,
   },
-  limits: { batch: options.batch ?? 100, propagationSeconds: options.propagationSeconds ?? 0, callSeconds: 5, concurrency: 4 },
+  limits: {
+    batch: options.batch ?? 100,
+    propagationSeconds: options.propagationSeconds ?? 0,
+    callSeconds: 5,
+    concurrency: 4,
+    // The clock of a test stands still while it settles, and no token comes meanwhile.
+    callsPerSecond: FAKE_CEILING,
+  },
   serial: false,
   network: 'public',
   permissions: [],

@@ -101,7 +101,7 @@ export const definition: Definition<Target, Secret, never, Settings> = {
     locates: false,
   },
   // A token is looked at, revoked, and looked at again.
-  limits: { batch: 20, propagationSeconds: 1, callSeconds: 45, concurrency: 4, callsPerSecond: 100, callsPerLease: 3 },
+  limits: { batch: 20, propagationSeconds: 1, callSeconds: 45, concurrency: 9, callsPerSecond: 100, callsPerLease: 3 },
   serial: false,
   network: 'public',
   permissions: [],

@@ -99,7 +99,7 @@ export const definition: Definition<Target, never, Lever, Settings> = {
   },
   // One server decides, and it decides at once: the proof is asked for right after the cut.
   // One call serves a batch: far more than a server ever has to take, and a bound all the same.
-  limits: { batch: 100, propagationSeconds: 0, callSeconds: 45, concurrency: 4, callsPerSecond: 1000 },
+  limits: { batch: 100, propagationSeconds: 0, callSeconds: 45, concurrency: 9, callsPerSecond: 1000 },
   serial: false,
   network: 'vpc',
   permissions: [],

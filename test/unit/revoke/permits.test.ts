@@ -1,21 +1,17 @@
 import { describe, expect, it } from 'vitest'
 import { newShared, permits } from '../../../functions/revoke/permits.ts'
+import type { Clock } from '../../../functions/runtime/ports.ts'
 import { limiterOf } from '../../../functions/store/limits.ts'
 import { MemoryTable } from '../../support/memory-table.ts'
 import { testClock, testRandomness } from '../../support/tools.ts'
 
 const by = { who: 'test', at: '2026-11-22T10:00:00.000Z' }
 
-function process(table: MemoryTable) {
-  const ports = { table, clock: testClock(), random: testRandomness() }
+function process(table: MemoryTable, clock: Clock = testClock()) {
+  const ports = { table, clock, random: testRandomness() }
   const shared = newShared()
   const visit = (name: string) =>
-    permits(
-      ports,
-      { issuer: 'db', name, lane: 'p1', ceiling: 1000, atMost: 50, holdsFor: 60, waits: 1 } as const,
-      by,
-      shared,
-    )
+    permits(ports, { issuer: 'db', name, lane: 'p1', ceiling: 1000, atMost: 50, holdsFor: 60, waits: 1 } as const, by, shared)
   return { shared, visit }
 }
 
@@ -24,7 +20,8 @@ describe('the visits of one process', () => {
     const table = new MemoryTable()
     const calls: string[] = []
     table.before = (operation) => void calls.push(operation)
-    const { visit } = process(table)
+    // Nobody waits so long that he would stop to wait for the others.
+    const { visit } = process(table, { now: () => 0, sleep: () => new Promise<void>(() => {}) })
     const visits = Array.from({ length: 10 }, (_, n) => visit(`visit-${n}`))
     expect(await Promise.all(visits.map((one) => one.reserve(2)))).toEqual(visits.map(() => undefined))
     expect(Object.keys((await limiterOf(table, 'db'))?.calls ?? {})).toHaveLength(10)
