@@ -34,7 +34,7 @@ export default defineConfig({
     reporters: ['default', new ClosingLine()],
     projects: [
       project('unit', 5_000),
-      project('model', 180_000),
+      project('model', 300_000),
       project('properties', 60_000),
       project('infra', 60_000, 120_000),
       project('conformance', 60_000, 60_000),

@@ -161,11 +161,11 @@ async function manySeeds(options: Options): Promise<number> {
       const rate = (done * 1000) / passed
       const left = ((seeds - done) / rate) * 1000
       progress(
-        `${bar(done / seeds)} ${done.toLocaleString('en')} of ${seeds.toLocaleString('en')} seeds  ${rate.toFixed(0)}/s  ${seconds(left)} left  ${failures.length} failed`,
+        `${bar(done / seeds)} ${done.toLocaleString('en')} of ${seeds.toLocaleString('en')} seeds  ${rate.toFixed(rate < 10 ? 1 : 0)}/s  ${seconds(left)} left  ${failures.length} failed`,
       )
       if (!live && performance.now() - told > QUIET_SECONDS * 1000) {
         told = performance.now()
-        line(`${done} of ${seeds} seeds, ${rate.toFixed(0)}/s, ${failures.length} failed`)
+        line(`${done} of ${seeds} seeds, ${rate.toFixed(rate < 10 ? 1 : 0)}/s, ${failures.length} failed`)
       }
       return options.first && failures.length > 0
     })

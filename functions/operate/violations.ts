@@ -10,9 +10,9 @@ import { readQuery } from '../runtime/http.ts'
 import { ProblemError } from '../runtime/problem-error.ts'
 import { issuerOf } from '../store/issuers.ts'
 import { as as asKind } from '../store/items.ts'
-import { DUE, identityItem } from '../store/keys.ts'
+import { dueExpiries, identityItem } from '../store/keys.ts'
 import { leftOwners, staysUp } from '../store/owners.ts'
-import type { Table } from '../store/table.ts'
+import type { IndexPage, Item, Table } from '../store/table.ts'
 import type { AsOperator } from './caller.ts'
 import { Page } from './caller.ts'
 
@@ -22,6 +22,8 @@ interface ViolationPorts {
 }
 
 const Query = z.object({ ...Page.shape, issuer: IssuerName })
+
+const NOT_OURS = 'the cursor is not one of ours'
 
 interface Entry {
   readonly lease: LeaseView
@@ -41,17 +43,7 @@ export function violationRoutes({ table, settings }: ViolationPorts, as: AsOpera
     if ((await issuerOf(table, query.issuer)) === undefined)
       throw new ProblemError('issuer-unknown', `issuer ${query.issuer} is not configured`)
     if (discipline === undefined) return { entries: [], looked: 0 }
-    const page = await table
-      .index({
-        index: 'due',
-        partition: DUE.expiry(query.issuer),
-        limit: query.limit,
-        ...(query.cursor === undefined ? {} : { cursor: query.cursor }),
-      })
-      .catch((error: unknown) => {
-        if (error instanceof RangeError) throw new ProblemError('body-invalid', 'the cursor is not one of ours')
-        throw error
-      })
+    const page = await pageOf(query)
     const leases = page.items.map((item) => asKind('lease', item)).filter(({ state }) => state === 'live')
     const keys = [...new Set(leases.map(({ identityKey }) => identityKey))]
     const items = await table.getMany(keys.map(identityItem))
@@ -77,6 +69,33 @@ export function violationRoutes({ table, settings }: ViolationPorts, as: AsOpera
       return [{ lease: viewOfLease(lease), broken, ...(found === undefined ? {} : { class: found.name }) }]
     })
     return { entries, looked: leases.length, ...(page.cursor === undefined ? {} : { next: page.cursor }) }
+  }
+
+  /** One partition after the other until the page is full; a cursor begins with the number of its partition. */
+  async function pageOf(query: Page & { readonly issuer: string }): Promise<IndexPage> {
+    const partitions = dueExpiries(query.issuer)
+    const [, number, rest = ''] = /^(\d{1,3})\.(.*)$/.exec(query.cursor ?? '0.') ?? []
+    let place = number === undefined ? partitions.length : Number(number)
+    if (place >= partitions.length) throw new ProblemError('body-invalid', NOT_OURS)
+    let cursor = rest
+    const items: Item[] = []
+    for (; place < partitions.length; place += 1, cursor = '') {
+      if (items.length === query.limit) return { items, cursor: `${place}.` }
+      const page = await table
+        .index({
+          index: 'due',
+          partition: partitions[place] ?? '',
+          limit: query.limit - items.length,
+          ...(cursor === '' ? {} : { cursor }),
+        })
+        .catch((error: unknown) => {
+          if (error instanceof RangeError) throw new ProblemError('body-invalid', NOT_OURS)
+          throw error
+        })
+      items.push(...page.items)
+      if (page.cursor !== undefined) return { items, cursor: `${place}.${page.cursor}` }
+    }
+    return { items }
   }
 
   return [{ method: 'GET', path: '/v1/violations', handle: as((request) => list(readQuery(request, Query))) }]

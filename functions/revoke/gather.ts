@@ -146,7 +146,9 @@ export async function gather(
       const restraint = await watching?.watch.restraintOn(lease)
       const credential = await heldWithout(credentials.get(lease.fingerprint), lease, current, restraint && watching?.watch)
       const until = lease.acknowledged ? grace?.expiry(lease) : grace?.deadline(lease.registerBy)
-      const asks = askerOf(current, chunk, by.at, seen.get(id))
+      // Its cut of this credential was undone: what comes late under its fence gives its own place back, and takes it from nobody.
+      const undone = credential?.pardons?.[current.id] !== undefined
+      const asks: Asker = { ...askerOf(current, chunk, by.at, seen.get(id)), ...(undone ? { shared: 'release' } : {}) }
       const decision = decide(lease, until === undefined ? asks : { ...asks, notBefore: until }, credential)
       const asker = { case: current.id, lane: current.lane, unit: unitName(chunk) }
       const exempted = await whyExempt(ports, lease, current, decision, spared)
@@ -182,7 +184,7 @@ export async function gather(
         case 'wait':
           // One that somebody holds calls no issuer, for as long as that person likes: it is not waited for.
           if (await isPaused(table, decision.for, paused))
-            groups.push(await claim(ports, current, lease, undefined, asker, intends, by))
+            groups.push(await claim(ports, current, lease, undefined, asker, intends, undone, by))
           else waiting += 1
           break
         case 'amend':
@@ -219,7 +221,7 @@ export async function gather(
         }
         case 'claim': {
           const place = decision.givesBack ? credential : undefined
-          groups.push(await claim(ports, current, lease, place, asker, intends, by))
+          groups.push(await claim(ports, current, lease, place, asker, intends, undone, by))
           // The next holder in this very batch is decided about as if this write had been made: it is made before.
           if (place !== undefined) credentials.set(lease.fingerprint, { ...place, holders: place.holders - 1, cutting: true })
           break
@@ -322,9 +324,10 @@ async function claim(
   givesBack: Credential | undefined,
   asker: { readonly case: string; readonly lane: Lane; readonly unit: string },
   intends: boolean,
+  undone: boolean,
   by: Actor,
 ) {
-  if (cutsOthers(current, lease)) {
+  if (!undone && cutsOthers(current, lease)) {
     await markCutting(ports.table, lease.fingerprint, by)
     if (givesBack !== undefined) givesBack = { ...givesBack, cutting: true }
   }

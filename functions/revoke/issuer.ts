@@ -66,7 +66,7 @@ const SPREAD: Readonly<Record<Lane, number>> = { p0: 3, p1: 10, p2: 10 }
  * Longest wait on the spot for a place or for tokens, in seconds. On a serial queue nobody else can do an issuer's work
  * meanwhile, and a message that is turned away waits for the sweeper.
  */
-const SHORT_WAIT = 2
+const SHORT_WAIT = 6
 const SERIAL_WAIT = 20
 /** A probe that is under way is waited for so long, in seconds. */
 const PROBE_SECONDS = 5

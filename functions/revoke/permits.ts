@@ -1,5 +1,4 @@
 import type { Lane } from '../contracts/primitives.ts'
-import { backoffSeconds } from '../domain/backoff.ts'
 import type { Held } from '../domain/limiter.ts'
 import { newPace, takeCalls, throttledAt } from '../domain/limiter.ts'
 import type { Actor, Limiter } from '../domain/model.ts'
@@ -9,7 +8,7 @@ import type { Clock, Randomness } from '../runtime/ports.ts'
 import { endVisit, limiterOf, writePace } from '../store/limits.ts'
 import type { Table } from '../store/table.ts'
 
-/** Looks at the limiter before a visit is turned away: others may write it all the time. */
+/** Refused writes of the limiter before a visit is turned away: others may write it all the time. */
 const TRIES = 24
 /** Whoever waits on the spot looks again after this, in seconds, and somewhat later: several that wait are no crowd. */
 const LEAST_WAIT = 0.05
@@ -21,6 +20,8 @@ const PAUSE = 5
 const LONGEST_TURN = 2000
 /** Those that are turned away come back spread over so many seconds, so that they are no crowd again. */
 const SPREAD: Readonly<Record<Lane, number>> = { p0: 8, p1: 45, p2: 45 }
+/** The same where only others of us were in the way, who are through in a moment. */
+const SPREAD_SHORT: Readonly<Record<Lane, number>> = { p0: 2, p1: 6, p2: 10 }
 
 /** Nothing failed, but nobody may call the issuer now: no attempt is spent, and no breaker opens. */
 export class NotNow extends IssuerError {
@@ -99,8 +100,8 @@ export function permits(
   let cuts: number | undefined
   const actor = (): Actor => ({ ...by, at: instant(clock.now()) })
 
-  function turnedAway(seconds: number, said: string): NotNow {
-    const spread = Math.ceil(random.fraction() * SPREAD[lane])
+  function turnedAway(seconds: number, said: string, over = SPREAD): NotNow {
+    const spread = Math.ceil(random.fraction() * over[lane])
     return new NotNow(instant(clock.now() + (Math.ceil(seconds) + Math.max(1, spread)) * 1000), said)
   }
 
@@ -124,7 +125,7 @@ export function permits(
     let current = false
     let waited = 0
     let conflicts = 0
-    for (let tried = 0; tried < TRIES; tried += 1) {
+    while (conflicts < TRIES) {
       const answer = await inTurn(shared, clock, () => tryToTake(cost, current))
       if (answer.kind === 'granted') return undefined
       current = answer.kind === 'conflict'
@@ -135,14 +136,15 @@ export function permits(
       }
       // Nobody is turned away by what may be old.
       if (answer.certain) {
-        if (!answer.soon || waited + answer.seconds > visit.waits) return turnedAway(answer.seconds, SAID[answer.why])
+        if (!answer.soon || waited + answer.seconds > visit.waits)
+          return turnedAway(answer.seconds, SAID[answer.why], answer.soon && answer.why === 'places' ? SPREAD_SHORT : SPREAD)
         const seconds = Math.max(answer.seconds, LEAST_WAIT) * (1 + random.fraction() / 2)
         waited += seconds
         await clock.sleep(seconds * 1000)
       }
       shared.guess = undefined
     }
-    return turnedAway(backoffSeconds(2, random.fraction(), 5), 'too many workers ask for the issuer at once')
+    return turnedAway(1, 'too many workers ask for the issuer at once', SPREAD_SHORT)
   }
 
   const left = () => (held === undefined ? 0 : held.urgent + held.common)

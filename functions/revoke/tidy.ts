@@ -95,13 +95,16 @@ export async function tidy(
       (batch) => call(batch, warrant),
       unclear,
     )
+    const gone = subjects.filter((_, index) => answers[index]?.status === 'revoked' || answers[index]?.status === 'absent')
+    await writeGroups(
+      table,
+      gone.map(({ lease }) => [markDeleted(lease, keep(lease), by)]),
+    )
+    deleted += gone.length
     for (const [index, { lease }] of subjects.entries()) {
       const answer = answers[index]
-      if (answer === undefined) continue
-      if (answer.status === 'revoked' || answer.status === 'absent') {
-        await table.write(markDeleted(lease, keep(lease), by))
-        deleted += 1
-      } else if (answer.status === 'retry' && (answer.throttled === true || chunk.attempts + 1 < TRIES)) {
+      if (answer === undefined || answer.status === 'revoked' || answer.status === 'absent') continue
+      if (answer.status === 'retry' && (answer.throttled === true || chunk.attempts + 1 < TRIES)) {
         spends ||= answer.throttled !== true
         retry = { said: answer.said, seconds: answer.afterSeconds ?? 0 }
       } else left.push(await leave(lease, answer.said, answer.status === 'retry' && answer.effect === 'unknown'))

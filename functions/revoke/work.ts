@@ -441,6 +441,12 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     for (const { lease } of taken) {
       const done = round.applied[lease.id]
       if (done === undefined) continue
+      // Cut the short way, and its finishing write failed: there is nobody who could be asked.
+      if (!definition.capabilities.verifies) {
+        const evidence = { ...done.evidence, verified: 'the issuer cannot be asked' }
+        final(lease, { outcome: done.outcome, at: now(), evidence })
+        continue
+      }
       // What was gone when we came has no cut of ours that has yet to spread.
       const { cutAt } = done.evidence
       const provableAt = cutAt === undefined ? now() : after(cutAt, definition.limits.propagationSeconds)

@@ -113,21 +113,30 @@ export function belongsTo(lease: Parameters<typeof scopesOf>[0] & { readonly ide
 export const unitName = (chunk: Pick<Chunk, 'kind' | 'pk' | 'sk'>): string =>
   chunk.kind === 'amendment' ? 'AMEND' : `${chunk.pk.slice(chunk.pk.indexOf('#', 5) + 1)}/${chunk.sk}`
 
+/** Partitions of the index that what every lease passes through is spread over: each takes 1,000 writes a second. */
+export const DUE_SHARDS = 4
+
 /** Partitions of the `due` index: what the sweeper looks through. */
 export const DUE = {
   case: 'CASE',
   chunk: 'CHUNK',
   lever: 'LEVER',
-  registration: 'REGISTRATION',
+  /** Each lease comes here and leaves again, so one partition's 1,000 writes a second would hold the whole border. */
+  registration: (lease: string) => `REGISTRATION#${shardOf(lease, DUE_SHARDS)}`,
   orphan: 'ORPHAN',
   parked: 'PARKED',
   ask: 'ASK',
   restoration: 'RESTORATION',
   part: 'PART',
   campaign: 'CAMPAIGN',
-  /** One partition per issuer, so that one tick of one issuer is one case. */
-  expiry: (issuer: string) => `EXPIRY#${issuer}`,
+  /** Apart for each issuer, whose expiries of one tick are one case; each lease that is cut leaves it, with a write. */
+  expiry: (issuer: string, lease: string) => `EXPIRY#${issuer}#${shardOf(lease, DUE_SHARDS)}`,
 } as const
+
+/** Where all registrations without an acknowledgement lie, and all expiries of an issuer. */
+export const dueRegistrations = (): string[] => Array.from({ length: DUE_SHARDS }, (_, shard) => `REGISTRATION#${shard}`)
+export const dueExpiries = (issuer: string): string[] =>
+  Array.from({ length: DUE_SHARDS }, (_, shard) => `EXPIRY#${issuer}#${shard}`)
 
 /** Partitions of the `list` index: what operators look through. */
 export const LIST = {

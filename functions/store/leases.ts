@@ -102,7 +102,7 @@ export async function recordLease(table: Table, lease: NewLease, unheld: boolean
     unanswered: false,
     claims: {},
     outcomes: {},
-    duePk: DUE.registration,
+    duePk: DUE.registration(lease.id),
     dueAt: lease.registerBy,
     by: actor(by),
   }
@@ -249,7 +249,7 @@ export async function acknowledge(table: Table, lease: Lease, by: Actor): Promis
     set: [
       ['state', 'live'],
       ['acknowledged', true],
-      ['duePk', DUE.expiry(lease.issuer)],
+      ['duePk', DUE.expiry(lease.issuer, lease.id)],
       ['dueAt', lease.expiresAt],
       ['by', actor(by)],
     ],

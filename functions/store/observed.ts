@@ -48,7 +48,7 @@ export function observeOperation(
       // What came late, or back by itself, has no due time: it is looked at each day, and ends at its expiry at the latest.
       ...(lease.state === 'late' || lease.state === 'resurrected'
         ? ([
-            ['duePk', DUE.expiry(lease.issuer)],
+            ['duePk', DUE.expiry(lease.issuer, lease.id)],
             ['dueAt', again],
           ] as const)
         : seen === undefined

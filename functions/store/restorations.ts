@@ -222,7 +222,7 @@ export const takeBack = (lease: Lease, restoration: string, by: Actor): Update =
   set: [
     ['state', 'restoring'],
     ['restoration', restoration],
-    ['duePk', DUE.expiry(lease.issuer)],
+    ['duePk', DUE.expiry(lease.issuer, lease.id)],
     ['dueAt', lease.expiresAt],
     ['by', actor(by)],
   ],
@@ -262,7 +262,7 @@ export const giveBack = (
     ['acknowledged', true],
     ['pardons', plain(pardonsOf(lease.pardons, pardons, restoration))],
     ['restored', { restoration, case: undone, at: by.at, said }],
-    ['duePk', DUE.expiry(lease.issuer)],
+    ['duePk', DUE.expiry(lease.issuer, lease.id)],
     ['dueAt', lease.expiresAt],
     ['by', actor(by)],
   ],

@@ -11,12 +11,11 @@ import { putOff } from '../store/work.ts'
 /** What cannot be handled is looked at again after this, in seconds: somebody may have mended it. */
 const DAY_SECONDS = 86400
 
-/** What lies in each partition of the `due` index; each issuer's expiries are leases too. */
+/** What lies in each partition of the `due` index; all others hold leases. */
 const KINDS: Readonly<Record<string, Parameters<typeof faultOf>[0]>> = {
   [DUE.case]: 'case',
   [DUE.chunk]: 'chunk',
   [DUE.lever]: 'lever',
-  [DUE.registration]: 'lease',
   [DUE.orphan]: 'identity',
   [DUE.parked]: 'lease',
   [DUE.ask]: 'ask',

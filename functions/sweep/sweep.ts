@@ -19,7 +19,7 @@ import { controlOf } from '../store/control.ts'
 import { openExpiry, sealExpiry } from '../store/expiry.ts'
 import { issuerOf, issuers } from '../store/issuers.ts'
 import { as, ForeignItem, keyOf } from '../store/items.ts'
-import { DUE } from '../store/keys.ts'
+import { DUE, dueExpiries, dueRegistrations } from '../store/keys.ts'
 import { watchOn, watchOrphan } from '../store/observed.ts'
 import type { Grace } from '../store/outage.ts'
 import { beat, giveBack, graceOf, markOverdue, putOffOrphan, putOffRegistration, recordGap } from '../store/outage.ts'
@@ -210,6 +210,11 @@ export function sweeper(ports: SweepPorts) {
           issuer: chunk.issuer,
         }
 
+  /** The same in one partition after the other. */
+  async function* duePartitions(partitions: readonly string[]): AsyncGenerator<Item[]> {
+    for (const partition of partitions) yield* due(partition)
+  }
+
   /** Calls of issuers: once a stop is released, nobody waits until what it put off is due. */
   async function* dueCalls(partition: string, most = MOST): AsyncGenerator<Item[]> {
     const released = (await controlOf(table))?.releasedAt
@@ -316,7 +321,7 @@ export function sweeper(ports: SweepPorts) {
     let found = 0
     for (const issuer of await issuers(table)) {
       const all: Lease[] = []
-      for await (const items of due(DUE.expiry(issuer.name))) all.push(...items.map((item) => as('lease', item)))
+      for await (const items of duePartitions(dueExpiries(issuer.name))) all.push(...items.map((item) => as('lease', item)))
       const at = now()
       const expired: Lease[] = []
       const graced: Lease[] = []
@@ -370,7 +375,7 @@ export function sweeper(ports: SweepPorts) {
 
   async function sweepRegistrations(tick: string, grace: Grace): Promise<number> {
     const byIssuer = new Map<string, Lease[]>()
-    for await (const items of due(DUE.registration))
+    for await (const items of duePartitions(dueRegistrations()))
       for (const lease of items.map((item) => as('lease', item))) {
         if (lease.state !== 'registering') continue
         const until = grace.deadline(lease.registerBy)

@@ -3,6 +3,7 @@ import { SHARDS } from '../../functions/domain/keys.ts'
 import { MOST_AT_A_VISIT, UNITS_PER_SECOND } from '../../functions/plan/scan.ts'
 import { catalog } from '../../functions/providers/catalog.ts'
 import { MOST_IN_QUEUE } from '../../functions/runtime/dispatch.ts'
+import { DUE_SHARDS } from '../../functions/store/keys.ts'
 import type { Results } from './bench.ts'
 import type { Used } from './cost.ts'
 import { computeOf, perMillion } from './cost.ts'
@@ -73,10 +74,10 @@ export function boundsOf(used: Used): Bound[] {
       raise: 'fewer reads a lease',
     },
     {
-      name: "index `due`: the partition of an issuer's expiries",
-      perSecond: AWS.partitionWrites.value / index('due: lease'),
+      name: "index `due`: the partitions of an issuer's expiries",
+      perSecond: (DUE_SHARDS * AWS.partitionWrites.value) / index('due: lease'),
       of: 'issuer',
-      raise: 'leave the entry until the TTL, or spread `EXPIRY#<issuer>` over shards',
+      raise: 'more shards of `EXPIRY#<issuer>`, or leave the entry until the TTL',
     },
     {
       name: 'index `due`: the partition of open chunks',

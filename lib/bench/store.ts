@@ -6,6 +6,7 @@ import type { LeaseRegistration } from '../../functions/contracts/lease.ts'
 import { fingerprint, identityKey, leaseIdFor, shardOf } from '../../functions/domain/keys.ts'
 import {
   credentialItem,
+  DUE,
   leaseItem,
   leaseSort,
   scopeOfCredential,
@@ -150,7 +151,11 @@ function* copies(plan: LeasePlan, file: ReturnType<typeof openStoreFile>): Gener
   const own = (place: number, { id, print, keys }: Place): readonly Attributes[] => {
     const target = { M: Object.fromEntries(Object.entries(plan.targetOf(place)).map(([name, value]) => [name, { S: value }])) }
     // All but the lease itself only name it.
-    return keys.map((_, index) => (index === 0 ? { id: { S: id }, fingerprint: { S: print }, target } : { lease: { S: id } }))
+    return keys.map((_, index) =>
+      index === 0
+        ? { id: { S: id }, fingerprint: { S: print }, duePk: { S: DUE.expiry(plan.issuer, id) }, target }
+        : { lease: { S: id } },
+    )
   }
   const first = placeOf(0)
   const firstOwn = own(0, first)

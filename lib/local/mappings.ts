@@ -97,6 +97,12 @@ interface QueueMapping extends Common {
   readonly urgent: boolean
 }
 
+/**
+ * Messages of one batch of what has a ceiling. On AWS its workers are machines of their own; here whatever is under way
+ * when something urgent comes is in its way until it ends, and a few messages at once keep one machine as busy as many.
+ */
+const FEW = 2
+
 /** How long a batch makes way, in milliseconds, and how long after the last urgent one more may come of it. */
 const MAKES_WAY = 1000
 const MORE_TO_COME = 100
@@ -143,11 +149,13 @@ function readQueue({ template }: MappingsOptions, resource: Resource, common: Co
   if (template.property(resource, 'FilterCriteria') !== undefined) {
     throw new TemplateError('unsupported-property', `${name}: FilterCriteria of a queue is not known on one machine`)
   }
+  const urgent = template.property(resource, 'ScalingConfig.MaximumConcurrency') === undefined
+  const batchSize = numberOf(template.property(resource, 'BatchSize'), `${name}: BatchSize`, 10)
   return {
     ...common,
     queue: common.source.replace(/^.*:/, ''),
-    batchSize: numberOf(template.property(resource, 'BatchSize'), `${name}: BatchSize`, 10),
-    urgent: template.property(resource, 'ScalingConfig.MaximumConcurrency') === undefined,
+    batchSize: urgent ? batchSize : Math.min(batchSize, FEW),
+    urgent,
     // Without a limit Lambda goes to 1,250; more than this makes one process no faster.
     concurrency: numberOf(template.property(resource, 'ScalingConfig.MaximumConcurrency'), `${name}: MaximumConcurrency`, 10),
   }

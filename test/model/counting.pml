@@ -9,8 +9,8 @@
         ONEREAD close check reads both PROGRESS in one step (unrealistic, for comparison)
    Code: functions/store/work.ts (expand, fenceChildren, finishChunk), store/units.ts (completeProgress), close/close.ts, sweep/sweep.ts (repair).
    Runs:
-     holds -DFIX
-     holds -DFIX -DCSCAN -DONEW
+     holds slow -DFIX
+     holds slow -DFIX -DCSCAN -DONEW
      breaks -DFIX -DNOSWEEP
      breaks -DFIX -DCSCAN -DNOCLAIM
 */

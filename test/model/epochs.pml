@@ -7,8 +7,8 @@
         NOFILTER  the worker of C1 does not compare the lease's epoch with the case's
    Code: functions/store/units.ts (openUnit), store/identities.ts (fenceIdentity), store/reinstatements.ts, revoke/contain.ts.
    Runs:
-     holds -DLEVEL
-     holds -DPEREPOCH
+     holds slow -DLEVEL
+     holds slow -DPEREPOCH
      breaks
      breaks -DPEREPOCH -DNOFILTER
      breaks -DPEREPOCH -DFENCENOW

@@ -6,7 +6,6 @@
      holds
      breaks -DSKIPLATE
      holds -DCR=2
-     holds -DDUP
 */
 #define NONE 0
 #define REG 1

@@ -9,13 +9,12 @@
   BLINDACK   registering mark kept, but ack write is not conditional on it
    Code: functions/register/register.ts, store/leases.ts (recordLease, look, acknowledge), plan/scan.ts, store/units.ts (writeChunks), revoke/gather.ts (handOver).
    Runs:
-     holds -DHANDOVER
+     holds slow -DHANDOVER
      breaks -DHANDOVER -DNOMARK
      breaks -DNOCLAIM -DONE
-     breaks -DHANDOVER -DNOCURCOND -DDUPPLAN
+     breaks slow -DHANDOVER -DNOCURCOND -DDUPPLAN
      breaks -DHANDOVER -DISSUER_AFTER
      breaks -DHANDOVER -DBLINDACK
-     holds -DHANDOVER -DCR=2
 */
 #define NONE 0
 #define REG 1

@@ -10,7 +10,7 @@
      breaks -DNOTEANY
      breaks -DNOTERUN -DREINST
      breaks -DSTARTBLIND
-     holds -DREINST
+     holds slow -DREINST
      holds -DCR=2
 */
 #ifndef CR

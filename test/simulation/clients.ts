@@ -11,8 +11,8 @@ import {
   credentialName,
   deploymentName,
   groupName,
-  identityUri,
   idempotencyKey,
+  identityUri,
   MARKER,
   OPERATORS,
   OWNERS,
@@ -143,7 +143,7 @@ export class Clients {
         }),
       )
     }
-    const next = (place: number): void => {
+    const next = (place: number): unknown => {
       const call = calls[place]
       if (call === undefined) return done()
       this.around.call(call, (answer) => {
@@ -159,7 +159,7 @@ export class Clients {
       this.around.at(START + operation.at, () => this.run(place, operation))
   }
 
-  private run(place: number, operation: Operation): void {
+  private run(place: number, operation: Operation) {
     const { around, world } = this
     switch (operation.do) {
       case 'register':
@@ -181,12 +181,19 @@ export class Clients {
         if (of?.do !== 'trigger') return
         if (operation.body === 'same') return this.trigger(place, of, eventId(operation.of))
         const reason = `another body under the id of operation ${operation.of}`
-        return this.trigger(place, { ...of, scope: otherScope(this.world, of.scope) }, eventId(operation.of), senderOf(of), reason)
+        return this.trigger(
+          place,
+          { ...of, scope: otherScope(this.world, of.scope) },
+          eventId(operation.of),
+          senderOf(of),
+          reason,
+        )
       }
       case 'forge':
         return this.forge(place, operation)
       case 'garbage':
-        if (operation.queue !== undefined) return around.sendGarbage(operation.queue, `{"v":7,"kind":"plan","note":"${MARKER}-in-a-message"}`)
+        if (operation.queue !== undefined)
+          return around.sendGarbage(operation.queue, `{"v":7,"kind":"plan","note":"${MARKER}-in-a-message"}`)
         return this.ask(place, this.signed('soc', eventId(place), JSON.stringify({ note: `${MARKER}-in-a-body` })), { tries: 1 })
       case 'decide': {
         const id = this.caseOf(operation.of)
@@ -197,7 +204,10 @@ export class Clients {
       }
       case 'decide-campaigns':
         for (const id of around.campaigns())
-          this.ask(place, this.operator('POST', `/v1/campaigns/${id}/${operation.what}`, 1, { reason: 'simulated' }), { tries: 2, id })
+          this.ask(place, this.operator('POST', `/v1/campaigns/${id}/${operation.what}`, 1, { reason: 'simulated' }), {
+            tries: 2,
+            id,
+          })
         return
       case 'reinstate': {
         const { identity, owner } = operation
@@ -227,9 +237,10 @@ export class Clients {
         if (operation.identities.some((identity) => identity >= world.identities.length)) return
         return this.ask(place, this.operator('POST', '/v1/aliases', 0, { names, reason: 'simulated' }), {
           tries: 2,
-          then: (answer) => {
+          answered: (answer) => {
             const id = textOf(answer.body, 'id')
-            if (id !== undefined) this.ask(place, this.operator('POST', `/v1/aliases/${id}/approve`, 1, { reason: 'simulated' }), { tries: 2, id })
+            if (id !== undefined)
+              this.ask(place, this.operator('POST', `/v1/aliases/${id}/approve`, 1, { reason: 'simulated' }), { tries: 2, id })
           },
         })
       }
@@ -272,7 +283,7 @@ export class Clients {
 
   // ------------------------------------------------------------------------------------------------ leases
 
-  private register(place: number, operation: Extract<Operation, { do: 'register' }>): void {
+  private register(place: number, operation: Extract<Operation, { do: 'register' }>) {
     const { lease, tries, early } = operation
     const planned = this.world.leases[lease]
     if (planned === undefined || this.registered.has(lease)) return
@@ -292,7 +303,7 @@ export class Clients {
     this.ask(place, call, {
       tries,
       lease: leaseId(this.world, lease),
-      then: () => {
+      answered: () => {
         known.acknowledged = true
         if (planned.registers === 'intent') this.mintLater(place, lease, asked)
       },
@@ -336,7 +347,9 @@ export class Clients {
       expiresAt: instant(asked + planned.lifeSeconds * SECOND),
       ...(intent ? { mintBy: instant(asked + MINT_SECONDS * SECOND) } : {}),
       ...(planned.task === undefined ? {} : { task: { id: taskName(planned.task), namespace: 'ci' } }),
-      ...(planned.deployment === undefined ? {} : { deployment: { id: deploymentName(planned.deployment), namespace: 'deploy' } }),
+      ...(planned.deployment === undefined
+        ? {}
+        : { deployment: { id: deploymentName(planned.deployment), namespace: 'deploy' } }),
       ...(parent === undefined ? {} : { parent }),
       delegable: planned.delegable,
       ...(identity === undefined || identity.declared
@@ -373,10 +386,14 @@ export class Clients {
     this.ask(place, this.broker('POST', `/v1/leases/${id}/renew`, JSON.stringify(body)), {
       tries: 2,
       lease: id,
-      then: () => {
+      answered: () => {
         // It is renewed at the issuer only when the pipeline has said yes, and only before the time that was named.
         const lands = this.around.now() + (revives ?? 0) * SECOND
-        if (revives === undefined || this.around.now() > now + RENEW_SECONDS * SECOND || lands > now + (RENEW_SECONDS + 100) * SECOND)
+        if (
+          revives === undefined ||
+          this.around.now() > now + RENEW_SECONDS * SECOND ||
+          lands > now + (RENEW_SECONDS + 100) * SECOND
+        )
           return
         this.around.at(lands, () => this.atIssuer(lease, (issuer, credential) => this.around.revive(issuer, credential)))
       },
@@ -406,7 +423,7 @@ export class Clients {
     if (body === undefined) return
     this.ask(place, () => this.signed(source, id, body), {
       tries: 6,
-      then: (answer) => {
+      answered: (answer) => {
         const opened = textOf(answer.body, 'case')
         if (opened !== undefined) this.sent.set(place, opened)
       },
@@ -500,7 +517,7 @@ export class Clients {
     return this.sent.get(place) ?? caseIdOf(senderOf(of), eventId(place))
   }
 
-  private restore(place: number, { what, undoes }: Extract<Operation, { do: 'restore' }>): void {
+  private restore(place: number, { what, undoes }: Extract<Operation, { do: 'restore' }>) {
     const body = { reason: 'simulated', ...(undoes ? { undoesCompromise: true } : {}) }
     const keep = (answer: Answered, told: Told): void => {
       const id = textOf(answer.body, 'id')
@@ -509,15 +526,16 @@ export class Clients {
     if (what.kind === 'lease') {
       if (!this.registered.has(what.lease)) return
       const lease = leaseId(this.world, what.lease)
-      return this.ask(place, this.operator('POST', `/v1/leases/${lease}/restore`, 1, body), { tries: 1, lease, then: keep })
+      return this.ask(place, this.operator('POST', `/v1/leases/${lease}/restore`, 1, body), { tries: 1, lease, answered: keep })
     }
     if (what.kind === 'identity') {
       if (what.identity >= this.world.identities.length) return
       const named = { id: identityUri(what.identity), ...body }
-      return this.ask(place, this.operator('POST', '/v1/identities/restore', 1, named), { tries: 1, then: keep })
+      return this.ask(place, this.operator('POST', '/v1/identities/restore', 1, named), { tries: 1, answered: keep })
     }
     const id = this.caseOf(what.of)
-    if (id !== undefined) this.ask(place, this.operator('POST', `/v1/cases/${id}/restore`, 1, body), { tries: 1, case: id, then: keep })
+    if (id !== undefined)
+      this.ask(place, this.operator('POST', `/v1/cases/${id}/restore`, 1, body), { tries: 1, case: id, answered: keep })
   }
 
   // ------------------------------------------------------------------------------------------- the calm at the end
@@ -542,7 +560,7 @@ export class Clients {
       readonly lease?: string
       readonly case?: string
       readonly id?: string
-      readonly then?: (answer: Answered, told: Told) => void
+      readonly answered?: (answer: Answered, told: Told) => void
     },
   ): void {
     const { tries, lease, case: about, id } = options
@@ -564,7 +582,7 @@ export class Clients {
         if (opened !== undefined) told.case = opened
         const said = textOf(answer.body, 'status')
         if (said !== undefined) told.said = said
-        options.then?.(answer, told)
+        options.answered?.(answer, told)
         return
       }
       const code = textOf(answer.body, 'code')

@@ -1,5 +1,4 @@
 import { registerHooks } from 'node:module'
-import { pathToFileURL } from 'node:url'
 import type { Mutant } from './mutants.ts'
 import { mutate } from './mutants.ts'
 
@@ -33,6 +32,3 @@ export function mutated(mutant: Mutant): { loaded(): boolean } {
   })
   return { loaded: () => seen.size === files.size }
 }
-
-/** Where a module of this folder lies, for a dynamic import behind the hooks. */
-export const moduleUrl = (path: string): string => pathToFileURL(path).href

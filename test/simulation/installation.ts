@@ -216,7 +216,10 @@ export class Installation {
         this.stoppedUntil = Math.max(this.stoppedUntil, until)
       },
       sendGarbage: (queue, body) => this.queues.inject(queue, body),
-      campaigns: () => this.items('campaign').flatMap((item) => (Array.isArray(item['decisions']) && item['decisions'].length === 0 ? [String(item['id'])] : [])),
+      campaigns: () =>
+        this.items('campaign').flatMap((item) =>
+          Array.isArray(item['decisions']) && item['decisions'].length === 0 ? [String(item['id'])] : [],
+        ),
     })
   }
 

@@ -246,10 +246,12 @@ export class Meaning {
     if (planned === undefined) return 'no'
     if (scope.kind === 'identity') return scope.identity === index ? 'yes' : 'no'
     if (scope.kind !== 'owner' && scope.kind !== 'workload') return 'no'
+    // All names of one workload move together.
+    const isMeant = (identity: number) => identity === index || this.areLinked(identity, index).length > 0
     const moves = [
-      ...this.moved.filter(({ operation }) => operation.identity === index),
+      ...this.moved.filter(({ operation }) => isMeant(operation.identity)),
       ...(scope.kind === 'owner'
-        ? this.reinstated.filter(({ operation }) => operation.identity === index && operation.owner !== undefined)
+        ? this.reinstated.filter(({ operation }) => isMeant(operation.identity) && operation.owner !== undefined)
         : []),
     ]
     const member = scope.kind === 'owner' ? planned.owner === scope.owner : planned.workload
@@ -335,7 +337,10 @@ export class Meaning {
         if (this.isExempt(lease)) continue
         const had = reached.get(lease.id) ?? 'no'
         if (had === 'yes') continue
-        const parent = lease.parent === undefined ? 'no' : (reached.get(lease.parent) ?? 'no')
+        const above = this.known.leases.find(({ id }) => id === lease.parent)
+        // A parent that is spared for an exempt holder's sake has not ended.
+        const spared = cuts && above !== undefined && this.withExempt(this.credentialOf(above))
+        const parent = and(reached.get(lease.parent ?? '') ?? 'no', spared ? 'maybe' : 'yes')
         const others = cuts ? this.holders(this.credentialOf(lease)).map(({ id }) => reached.get(id) ?? 'no') : []
         const now = or(had, parent, ...others)
         if (now === had) continue

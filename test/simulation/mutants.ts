@@ -121,7 +121,8 @@ export const MUTANTS: readonly Mutant[] = [
         find: '    const all = chunksOf(page.items, scope, shard, progress.expected)\n',
         replace: `    const indexed = new Set<string>()
     for (const issuer of new Set(page.items.map(({ sk }) => leaseOfSort(sk).issuer)))
-      for (const item of (await table.index({ index: 'due', partition: 'EXPIRY#' + issuer, limit: 1000 })).items) indexed.add(item.sk)
+      for (const shard of [0, 1, 2, 3])
+        for (const item of (await table.index({ index: 'due', partition: 'EXPIRY#' + issuer + '#' + shard, limit: 1000 })).items) indexed.add(item.sk)
     const all = chunksOf(page.items.filter(({ sk, kind }) => kind !== 'lease' || indexed.has(sk)), scope, shard, progress.expected)
 `,
       },
@@ -647,6 +648,15 @@ export const MUTANTS: readonly Mutant[] = [
     ],
     about: ['outages'],
     within: 500,
+  },
+
+  {
+    name: 'asked-in-vain',
+    says: 'What was cut and could not be written is proven by asking an issuer that cannot be asked.',
+    breaks: 'G8',
+    edits: one('functions/revoke/work.ts', '      if (!definition.capabilities.verifies) {\n        const evidence', '      if (definition.name === String(1)) {\n        const evidence'),
+    about: ['batches', 'rush'],
+    within: 2000,
   },
 
   // G9: the pipeline cannot be turned into a weapon.

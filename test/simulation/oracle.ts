@@ -304,6 +304,15 @@ export class Oracle {
     return this.violations
   }
 
+  private wasAway(issuer: string): boolean {
+    const { operations, world } = this.schedule
+    return operations.some((one) => one.do === 'unconfigure' && world.issuers[one.issuer]?.name === issuer)
+  }
+
+  private isParkedOnly({ outcomes }: Lease): boolean {
+    return Object.values(outcomes).every(({ outcome }) => outcome === 'parked' || outcome === 'observed')
+  }
+
   /** G1, G2: each credential is as the triggers mean it, and each lease. */
   private truth(meaning: Meaning, leases: readonly Lease[]): void {
     const { now } = this.seen.scheduler
@@ -327,7 +336,9 @@ export class Oracle {
     const status = meaning.status()
     for (const lease of leases) {
       const sure = status.get(lease.id)
-      if (sure === 'no' && lease.acknowledged && lease.state !== 'live')
+      // A worker of another provider parks what it cannot reach, and does not know that it may only be watched.
+      const unreached = lease.state === 'cutting' && this.wasAway(lease.issuer) && this.isParkedOnly(lease)
+      if (sure === 'no' && lease.acknowledged && lease.state !== 'live' && !unreached)
         this.wrong(`G2 lease ${this.shown(lease)} is ${lease.state}, and nothing was meant to end it`)
       if (
         sure === 'yes' &&

@@ -183,7 +183,7 @@ class Run {
   }
 
   /** Operators decide about what waits for them. */
-  private release(): void {
+  private release() {
     const { installation, schedule } = this
     const cases = installation.items('case')
     const ids = (wanted: (item: Item) => boolean) => cases.filter(wanted).map((item) => String(item['id']))
@@ -216,7 +216,8 @@ class Run {
   /** When something is due again that must come to an end; `undefined` where all is over. */
   private nextDue(): number | undefined {
     const { installation } = this
-    const waits = installation.queues.messages().length > 0 || ['close', 'prove'].some((name) => installation.stream.behind(name) > 0)
+    const waits =
+      installation.queues.messages().length > 0 || ['close', 'prove'].some((name) => installation.stream.behind(name) > 0)
     if (waits) return this.scheduler.now
     const limit = this.scheduler.now + (this.schedule.patient ? 25 : 3) * HOUR
     const items = installation.table.all()
@@ -263,7 +264,8 @@ class Run {
     for (const { before, after } of installation.table.changes) {
       if (after === undefined) continue
       const { kind } = after
-      if (kind === 'case' && after['state'] !== before?.['state']) count(`case ${String(after['type'])} ${String(after['state'])}`)
+      if (kind === 'case' && after['state'] !== before?.['state'])
+        count(`case ${String(after['type'])} ${String(after['state'])}`)
       if (kind === 'lease') {
         if (after['state'] !== before?.['state']) count(`lease ${String(after['state'])}`)
         for (const outcome of words(after)) count(`outcome ${outcome}`)

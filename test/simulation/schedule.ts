@@ -148,7 +148,14 @@ export function scheduleOf(seed: number, about: readonly Theme[] = []): Schedule
   const world = worldOf(draws, themes, big)
   const maker = new Maker(draws, themes, world)
   const operations = big ? maker.crowd() : maker.usual()
-  return { seed, world, operations, faults: faultProfile(new Prng(seed, 'faults'), ISSUER_FAULTS), decides: draws.chance(0.7), patient: themes.has('groups') && draws.chance(0.3) }
+  return {
+    seed,
+    world,
+    operations,
+    faults: faultProfile(new Prng(seed, 'faults'), ISSUER_FAULTS),
+    decides: draws.chance(0.7),
+    patient: themes.has('groups') && draws.chance(0.3),
+  }
 }
 
 class Maker {
@@ -181,7 +188,8 @@ class Maker {
     this.rushing = draws.chance(this.themes.has('rush') ? 0.9 : 0.3)
     const early = draws.chance(0.75)
     if (!this.rushing)
-      for (const [lease] of world.leases.entries()) this.register(lease, early && draws.chance(0.8) ? draws.below(3) : this.when())
+      for (const [lease] of world.leases.entries())
+        this.register(lease, early && draws.chance(0.8) ? draws.below(3) : this.when())
     const triggers = draws.chance(0.06) ? 0 : draws.between(1, 3)
     for (let count = triggers; count > 0; count -= 1) this.trigger()
     if (this.rushing) this.rush()
@@ -256,9 +264,11 @@ class Maker {
 
   /** About the time at which a lease runs out: the sweeper comes by each minute. */
   private expiry(lease: number): number {
+    const { draws, world } = this
     const registered = this.made.find((operation) => operation.do === 'register' && operation.lease === lease)
-    const lives = (this.world.leases[lease]?.lifeSeconds ?? 0) * 1000
-    return (registered?.at ?? 0) + lives + this.draws.between(-3000, 75_000)
+    const ends = (registered?.at ?? 0) + (world.leases[lease]?.lifeSeconds ?? 0) * 1000
+    if (draws.chance(0.4)) return ends + draws.between(-3000, 75_000)
+    return Math.ceil(ends / 60_000) * 60_000 + draws.pick([0, 0, 1, 20, 500, 3000])
   }
 
   private scope(kind: Scope['kind']): Scope {

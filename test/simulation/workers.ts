@@ -96,11 +96,6 @@ export class Workers {
   }
 }
 
-export interface Progress {
-  readonly done: number
-  readonly failures: number
-}
-
 /**
  * Runs seeds in all processes.
  *

@@ -156,8 +156,14 @@ export function worldOf(draws: Prng, themes: ReadonlySet<Theme>, big: boolean): 
     blunt: { batch: draws.pick(batches ? [2, 100] : [1, 2, 100]), serial: draws.chance(0.3) },
   }
   const soakSeconds = draws.pick([900, 900, 7200])
-  const usual: readonly ProviderKind[][] = [['sure'], ['sure', 'blunt'], ['sure', 'sure'], ['blunt', 'sure'], ['sure', 'blunt', 'sure']]
-  const kinds = draws.pick(batches ? [...usual.slice(0, 2), ['blunt', 'sure'], ['blunt']] as const : usual)
+  const usual: readonly ProviderKind[][] = [
+    ['sure'],
+    ['sure', 'blunt'],
+    ['sure', 'sure'],
+    ['blunt', 'sure'],
+    ['sure', 'blunt', 'sure'],
+  ]
+  const kinds = draws.pick(batches ? ([...usual.slice(0, 2), ['blunt', 'sure'], ['blunt']] as const) : usual)
   const issuers = kinds.map(
     (provider, index): WorldIssuer => ({
       name: `${provider}-${index}`,
