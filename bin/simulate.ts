@@ -232,6 +232,7 @@ function show({ violations, steps, virtualSeconds, hash }: Outcome): void {
 
 function showSchedule({ schedule }: Failing, { faults }: Outcome): void {
   const { world } = schedule
+  line(`  settings     ${plain(world.settings)}`)
   for (const [index, issuer] of world.issuers.entries()) line(`  issuer ${index}     ${issuer.name}`)
   for (const [index, identity] of world.identities.entries()) line(`  identity ${index}   ${plain(identity)}`)
   for (const [index, lease] of world.leases.entries()) line(`  lease ${index}      ${plain(lease)}`)

@@ -161,6 +161,9 @@ export async function gather(
         if (watching.only && decision.do !== 'skip' && decision.do !== 'count') left += 1
         continue
       }
+      // Another unit of this case has reported it, and it may still only be watched, whoever marked its credential since.
+      const reported = lease.outcomes[current.id]?.outcome === 'observed' && lease.claims[current.id] !== unitName(chunk)
+      if (watching !== undefined && restraint !== undefined && reported && decision.do === 'claim') continue
       if (watching !== undefined && restraint !== undefined && !doubted && !begun(lease, decision, current.id)) {
         // What was never acknowledged, and whose registration this case does not refuse, came after it; not so its children.
         if (decision.do === 'amend' && restraint.mode === 'observe') {

@@ -531,9 +531,16 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
     const wanted = new Set(asked.map(({ id }) => id))
     const sorted = [...all].sort((one, other) => Number(wanted.has(other.id)) - Number(wanted.has(one.id)))
     const told = { ...visit, refused: {} as Record<string, string>, waiting: undefined as string | undefined }
+    // What was delegated from one of them waits for it: the group must not wait for that in turn.
+    const first = new Set(
+      all.flatMap(({ id, state, restoration }) => (state === 'restoring' && restoration === visit.restoration.id ? [id] : [])),
+    )
     const may = await allowed(
       told,
-      sorted.filter(({ state }) => state === 'ended' || state === 'restoring'),
+      sorted.filter(
+        ({ id, state, parent }) =>
+          (state === 'ended' || state === 'restoring') && (wanted.has(id) || parent === undefined || !first.has(parent)),
+      ),
     )
     for (const [id, why] of Object.entries(told.refused)) if (wanted.has(id)) visit.refused[id] = why
     // What is tried again spends its patience here too, or it would be asked after for ever.

@@ -99,9 +99,9 @@ interface QueueMapping extends Common {
 
 /**
  * Messages of one batch of what has a ceiling. On AWS its workers are machines of their own; here whatever is under way
- * when something urgent comes is in its way until it ends, and a few messages at once keep one machine as busy as many.
+ * when something urgent comes stands before it at the one store, and a few messages at once keep one machine as busy as many.
  */
-const FEW = 2
+const FEW = 1
 
 /** How long a batch makes way, in milliseconds, and how long after the last urgent one more may come of it. */
 const MAKES_WAY = 1000

@@ -93,12 +93,6 @@ export function otherScope(world: World, scope: Scope): Scope {
   return scope
 }
 
-/** The id of the event that an operation sends: a replay sends that of another one. */
-export function eventIdOf({ operations }: Schedule, place: number): string {
-  const operation = operations[place]
-  return eventId(operation?.do === 'replay' ? operation.of : place)
-}
-
 interface Registered {
   /** When it was first asked for. */
   readonly asked: number
@@ -317,6 +311,8 @@ export class Clients {
     if (this.around.now() > asked + MINT_SECONDS * SECOND) return
     if (lands > asked + (MINT_SECONDS + 100) * SECOND) return
     this.around.at(lands, () => {
+      // Where everybody is busy the clock may be further than that: then the call has timed out.
+      if (this.around.now() > asked + (MINT_SECONDS + 100) * SECOND) return
       this.around.mint(lease)
       const call = this.broker('POST', `/v1/leases/${leaseId(this.world, lease)}/confirm`, '{}')
       this.ask(place, call, { tries: 2, lease: leaseId(this.world, lease) })
@@ -395,7 +391,10 @@ export class Clients {
           lands > now + (RENEW_SECONDS + 100) * SECOND
         )
           return
-        this.around.at(lands, () => this.atIssuer(lease, (issuer, credential) => this.around.revive(issuer, credential)))
+        this.around.at(lands, () => {
+          if (this.around.now() > now + (RENEW_SECONDS + 100) * SECOND) return
+          this.atIssuer(lease, (issuer, credential) => this.around.revive(issuer, credential))
+        })
       },
     })
   }

@@ -322,8 +322,12 @@ export class Meaning {
         const name = credentialName(world, scope.lease)
         const [, own] = this.credentialOf(lease).split(' ')
         if (own !== name) return 'no'
-        if (world.issuers[planned?.issuer ?? -1]?.name === lease.issuer) return 'yes'
-        return scope.named === 'anywhere' ? 'yes' : 'no'
+        if (world.issuers[planned?.issuer ?? -1]?.name === lease.issuer && scope.named !== 'anywhere') return 'yes'
+        // A text in hand is read for the issuers that are configured then.
+        const away = this.known.schedule.operations.some(
+          (one) => one.do === 'unconfigure' && world.issuers[one.issuer]?.name === lease.issuer,
+        )
+        return scope.named !== 'anywhere' ? 'no' : away ? 'maybe' : 'yes'
       }
       default:
         return and(this.reaches(entry, identityIndex(lease.identity)), this.epoch(entry, lease))
@@ -411,9 +415,19 @@ export class Meaning {
     for (const { sure, operation } of this.gaveBack)
       if (operation.lease === this.placeOf(lease)) found.push(and(cut, sure, restored ? 'maybe' : 'yes'))
     if (!lease.acknowledged && this.placeOf(lease) !== undefined)
-      found.push(and(past(Date.parse(lease.registerBy)), restored ? 'maybe' : 'yes'))
+      // What came too late for a case that may only watch it is left until its expiry.
+      found.push(and(past(Date.parse(lease.registerBy)), restored || this.watches ? 'maybe' : 'yes'))
     if (!lease.acknowledged && this.placeOf(lease) === undefined) found.push('maybe')
     return or('no', ...found)
+  }
+
+  /** Whether its time was over, or that of what it was delegated from, whatever was allowed. */
+  private hasRunOut(id: string): boolean {
+    const lease = this.known.leases.find((one) => one.id === id)
+    if (lease === undefined) return false
+    const gaveBack = this.gaveBack.some(({ operation }) => operation.lease === this.placeOf(lease))
+    if (gaveBack || !lease.acknowledged || Date.parse(lease.expiresAt) < this.known.now) return true
+    return lease.parent !== undefined && this.hasRunOut(lease.parent)
   }
 
   private ended: ReadonlyMap<string, Sure> | undefined
@@ -429,7 +443,10 @@ export class Meaning {
       const through = and(delegated.get(lease.id) ?? 'no', this.mayCut('expired', lease, 0))
       const own = ended.get(lease.id) ?? 'no'
       const undone = this.undone(lease, { type: 'expired', from: 0 })
-      const child: Sure = through === 'yes' && own !== 'yes' && undone ? 'maybe' : through
+      // What was delegated from what ran out and was only watched itself is covered where more is allowed.
+      const watched = this.watches && lease.parent !== undefined && this.hasRunOut(lease.parent)
+      const below: Sure = watched ? and('maybe', this.mayCut('expired', lease, 0)) : 'no'
+      const child: Sure = or(below, through === 'yes' && own !== 'yes' && undone ? 'maybe' : through)
       ended.set(lease.id, or(own, child, ...this.entries.map((entry) => this.ends(entry, lease))))
     }
     this.ended = ended

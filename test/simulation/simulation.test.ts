@@ -6,7 +6,7 @@ import { scheduleOf } from './schedule.ts'
 import { runSeeds, Workers } from './workers.ts'
 
 /** How many seeds; `npm run simulate` runs as many as one likes. */
-const SEEDS = Number(process.env['SIMULATION_SEEDS'] ?? 800)
+const SEEDS = Number(process.env['SIMULATION_SEEDS'] ?? 400)
 const FROM = Number(process.env['SIMULATION_FROM'] ?? 1)
 const PROCESSES = 2
 
@@ -48,7 +48,7 @@ describe('the whole pipeline on simulated services', () => {
     )
     expect(failures).toEqual([])
     // Worlds in which nothing happens would keep every promise too.
-    if (SEEDS >= 500) for (const what of MUST_BE_MET) expect(met[what] ?? 0, what).toBeGreaterThan(0)
+    if (SEEDS >= 400) for (const what of MUST_BE_MET) expect(met[what] ?? 0, what).toBeGreaterThan(0)
   })
 })
 
