@@ -1,4 +1,4 @@
-import type { Case, Identity, IssuerOfIdentity } from './model.ts'
+import type { Case, Identity, IssuerOfIdentity, Lever } from './model.ts'
 import type { ModeOfIssuer } from './modes.ts'
 import { modeOfLease, observesSome } from './modes.ts'
 import type { Policy } from './policy.ts'
@@ -9,6 +9,10 @@ export type LeverFate =
   /** Only while nobody else hangs on it: its own item tells. */
   | { readonly pull: 'alone' }
   | { readonly pull: 'no'; readonly why: string }
+
+/** What this case did to the lever may hold it: it is pulled, about to be, or a call that failed may have pulled it all the same. */
+export const mayHold = (lever: Pick<Lever, 'state' | 'unanswered' | 'released'>): boolean =>
+  lever.released === undefined && (lever.state !== 'failed' || lever.unanswered === true)
 
 /**
  * Whether a lever may be pulled. A lifecycle end must not hit what others hold, so no lever with a shared credential

@@ -276,6 +276,8 @@ export interface Lever extends Stored {
   readonly said?: string
   readonly doneAt?: string
   readonly dueAt?: string
+  /** A call was made that is not known to have done nothing: though it failed, the lever may be pulled. */
+  readonly unanswered?: true
   /** It was pushed back. */
   readonly released?: { readonly restoration: string; readonly at: string }
 }

@@ -13,8 +13,9 @@ import { openCase, waitWithDeletion } from '../store/cases.ts'
 import type { GroupKind } from '../store/identities.ts'
 import { fenceIdentity, identityOf, orphan } from '../store/identities.ts'
 import { issuerOf } from '../store/issuers.ts'
-import { claimLever, holdersOfLever, openLever } from '../store/levers.ts'
+import { claimLever, holdersOfLever, leverOf, openLever } from '../store/levers.ts'
 import type { Table } from '../store/table.ts'
+import { StoreBusy } from '../store/table.ts'
 import { openUnit, setUnitAside } from '../store/units.ts'
 
 export interface ReachPorts {
@@ -33,6 +34,8 @@ export interface MemberOf {
 
 /** The sweeper looks after a lever that nobody pulled for this long, in seconds. */
 const LOOK_AFTER_SECONDS = 120
+/** Looks at who hangs on a lever, before its message comes back: others may join all the time. */
+const TRIES = 5
 
 /**
  * Reaches one identity for a case: stores the epoch, fences through it, pulls its levers; then the same for its other
@@ -152,28 +155,36 @@ export function reacher(ports: ReachPorts) {
       const fate = leverFate(current, policy, identity, issuer, known, configured)
       if (fate.pull === 'no') continue
       for (const [leverKey, lever] of Object.entries(known.levers)) {
-        if (await holdsExempt(leverKey)) {
-          ports.log.error('a lever is not pulled: an exempt identity hangs on it', { case: current.id, issuer })
-          continue
-        }
-        if (fate.pull === 'alone' && !(await claimLever(table, leverKey, current.id, by))) continue
-        await openLever(
-          table,
-          current,
-          { identity, issuer, provider: configured?.provider ?? '', leverKey, lever, epoch, fencedAt },
-          after(by.at, LOOK_AFTER_SECONDS),
-          at(by),
-        )
-        messages.push({ v: 1, kind: 'contain', case: current.id, identity: identity.key, lever: leverKey, issuer })
+        const pulled = { identity, issuer, provider: configured?.provider ?? '', leverKey, lever, epoch, fencedAt }
+        if (await isNoted(current, pulled, fate.pull, by))
+          messages.push({ v: 1, kind: 'contain', case: current.id, identity: identity.key, lever: leverKey, issuer })
       }
     }
     await dispatch.work(current.lane, messages)
   }
 
-  async function holdsExempt(leverKey: string): Promise<boolean> {
-    if ((ports.settings.exempt ?? []).length === 0) return false
-    const holders = await holdersOfLever(table, leverKey)
-    return Object.values(holders?.identities ?? {}).some((id) => isExempt(ports.settings, id))
+  /**
+   * Puts a lever on record as pulled by this case, unless an exempt identity hangs on it. Which of the two was first, the
+   * identity or the record, the lever's own item tells: who joins later is refused.
+   */
+  async function isNoted(
+    current: Case,
+    lever: Parameters<typeof openLever>[2],
+    pull: 'yes' | 'alone',
+    by: Actor,
+  ): Promise<boolean> {
+    const { leverKey, identity, issuer } = lever
+    if (pull === 'alone' && !(await claimLever(table, leverKey, current.id, by))) return false
+    for (let tried = 0; tried < TRIES; tried += 1) {
+      const holders = await holdersOfLever(table, leverKey)
+      if (Object.values(holders?.identities ?? {}).some((id) => isExempt(ports.settings, id))) {
+        ports.log.error('a lever is not pulled: an exempt identity hangs on it', { case: current.id, issuer })
+        return false
+      }
+      if (await openLever(table, current, lever, after(by.at, LOOK_AFTER_SECONDS), at(by), holders)) return true
+      if ((await leverOf(table, current.id, identity.key, leverKey)) !== undefined) return true
+    }
+    throw new StoreBusy('who hangs on a lever changes all the time')
   }
 
   return reach

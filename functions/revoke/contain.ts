@@ -9,7 +9,7 @@ import { Unusable } from '../runtime/unusable.ts'
 import { caseOf } from '../store/cases.ts'
 import { identityOf } from '../store/identities.ts'
 import { issuerOf } from '../store/issuers.ts'
-import { endLever, holdersOfLever, isReleasing, leverOf, postponeLever } from '../store/levers.ts'
+import { endLever, holdersOfLever, intendPull, isReleasing, leverOf, postponeLever } from '../store/levers.ts'
 import type { issuerConnections } from './issuer.ts'
 import type { Again, WorkPorts } from './ports.ts'
 
@@ -42,6 +42,8 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
       why: current.reason,
       at: instant(clock.now()),
     }
+    const failed = (said: string) =>
+      endLever(table, lever, 'failed', lever.unanswered === true ? `${said}; an earlier call may have pulled it` : said, by)
     const later = async (seconds: number, said: string, spends: boolean): Promise<Again> => {
       await postponeLever(table, lever, after(by.at, seconds), said, spends, by)
       return seconds
@@ -58,12 +60,12 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
     }
     const configured = await issuerOf(table, issuerName)
     if (modeOfLease(current, { issuer: issuerName, environment: identity.environment }, configured) === 'observe') {
-      await endLever(table, lever, 'failed', 'mode observe: no lever is pulled', by)
+      await failed('mode observe: no lever is pulled')
       return undefined
     }
     const reached = await issuers.reach(issuerName, by, current)
     if (reached.kind === 'unknown') {
-      await endLever(table, lever, 'failed', reached.said, by)
+      await failed(reached.said)
       return undefined
     }
     if (reached.kind === 'not-now') return later(Math.max(1, secondsUntil(reached.until, by.at)), reached.said, false)
@@ -71,11 +73,12 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
     const parsed = module.definition.lever === undefined ? undefined : z.safeParse(module.definition.lever, lever.lever)
     if (provider.contain === undefined || parsed?.success !== true) {
       await reached.end()
-      await endLever(table, lever, 'failed', 'the provider has no such lever', by)
+      await failed('the provider has no such lever')
       return undefined
     }
     const warrant: Warrant = { case: caseId, lane: current.lane, epoch: lever.epoch, fencedAt: lever.fencedAt }
     try {
+      if (lever.unanswered !== true && !(await intendPull(table, lever, by))) return undefined
       const answer = await provider.contain(parsed.data, warrant)
       const doneBy = { ...by, at: instant(clock.now()) }
       // A restoration was pushing it back at the same time, and its call may have landed after ours: pulled once more then.
@@ -85,8 +88,9 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
       if (answer.status === 'done' && released)
         return await later(RELEASE_SECONDS, 'pulled while a restoration was pushing it back', false)
       if (answer.status === 'done') await endLever(table, lever, 'done', answer.said, doneBy)
-      else if (answer.status === 'unsupported' || lever.attempts + 1 >= TRIES)
-        await endLever(table, lever, 'failed', answer.said, doneBy)
+      else if (answer.status === 'unsupported')
+        await endLever(table, lever, 'failed', answer.said, doneBy, lever.unanswered === true)
+      else if (lever.attempts + 1 >= TRIES) await endLever(table, lever, 'failed', answer.said, doneBy)
       else
         return await later(
           backoffSeconds(lever.attempts + 1, random.fraction(), limits.backoffSeconds, answer.afterSeconds),

@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import { backoffSeconds } from '../domain/backoff.ts'
 import { hasLapsed } from '../domain/lapse.ts'
+import { mayHold } from '../domain/levers.ts'
 import type { Actor, Case, Chunk, Credential, Lease, Lever, Restoration, RestorationPart } from '../domain/model.ts'
 import { cannotUndo, casesOn, isOver, judge } from '../domain/restoring.ts'
 import { LONGEST_CALL_SECONDS } from '../domain/settle.ts'
@@ -601,7 +602,7 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
       let waits = false
       for (const [id, pulledFor] of pulls) {
         const record = await leverOf(table, id, pulledFor, lever)
-        if (record === undefined || record.state === 'failed' || record.released !== undefined) continue
+        if (record === undefined || !mayHold(record)) continue
         const current = await caseOf(table, id)
         const earlier = record.identityKey === lease.identityKey && record.epoch < lease.epoch
         // What was pulled before its identity was reinstated holds it as well; a compromise of then is not undone with it.
@@ -677,7 +678,7 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
     const strangers = Object.keys(holders?.pulls ?? {}).filter((id) => !only.has(id))
     for (const id of strangers) {
       const record = await leverOf(table, id, holders?.pulls?.[id] ?? '', lever)
-      if (record?.state === 'failed') continue
+      if (record !== undefined && !mayHold(record)) continue
       wait(visit, `case ${id} pulls the lever that it hangs on`)
       return false
     }

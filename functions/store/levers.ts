@@ -1,3 +1,4 @@
+import { mayHold } from '../domain/levers.ts'
 import type { Actor, Case, Identity, Lever, LeverHolders } from '../domain/model.ts'
 import { LONGEST_CALL_SECONDS } from '../domain/settle.ts'
 import { after } from '../domain/time.ts'
@@ -37,12 +38,16 @@ export async function joinLever(
     if: [
       [['identities', identity.key], 'absent'],
       ['pulledBy', 'absent'],
+      // Whoever no case may touch comes before a case notes that it pulls the lever, and keeps it from that, or not at all.
+      ...(exempt ? [['pulls', '=', {}] as const] : []),
     ],
   })
   if (done.ok) return { ok: true }
   const holders = done.current?.identities
   if (holders !== null && typeof holders === 'object' && identity.key in holders) return { ok: true }
-  return { ok: false, case: String(done.current?.pulledBy) }
+  const pulls = done.current?.pulls
+  const [pulling] = pulls !== null && typeof pulls === 'object' ? Object.keys(pulls) : []
+  return { ok: false, case: String(done.current?.pulledBy ?? pulling) }
 }
 
 /** Marks a lever as pulled, only while one identity hangs on it (as protocol 8 demands of credentials). */
@@ -58,6 +63,12 @@ export async function claimLever(table: Table, lever: string, caseId: string, by
   return done.ok
 }
 
+/**
+ * Records that a case pulls a lever; its message can then be sent.
+ *
+ * @param seen who hangs on the lever, where that must not have changed since
+ * @returns `false` where it is on record already, or `seen` is not as it stands any more
+ */
 export async function openLever(
   table: Table,
   current: Case,
@@ -72,6 +83,7 @@ export async function openLever(
   },
   dueAt: string,
   by: Actor,
+  seen?: LeverHolders,
 ): Promise<boolean> {
   const done = await table.transact([
     {
@@ -97,7 +109,11 @@ export async function openLever(
     },
     { update: caseItem(current.id), add: [[['levers', 'expected'], 1]] },
     // Noted before the call, so that a restoration never pushes back what another case pulls.
-    { update: leverItem(lever.leverKey), set: [[['pulls', current.id], lever.identity.key]] },
+    {
+      update: leverItem(lever.leverKey),
+      set: [[['pulls', current.id], lever.identity.key]],
+      if: seen === undefined ? [['pk', 'exists']] : [['v', '=', seen.v]],
+    },
   ])
   return done.ok
 }
@@ -147,7 +163,7 @@ export async function endRelease(
   const cases = [...new Set(undone.map((one) => one.case))]
   // A case that reached several identities on one lever has a record of it for each.
   const all = (await Promise.all(cases.map((id) => leversOf(table, id)))).flat()
-  const pulled = all.filter((one) => one.leverKey === lever && one.state === 'done' && one.released === undefined)
+  const pulled = all.filter((one) => one.leverKey === lever && one.state !== 'open' && mayHold(one))
   await table.transact([
     {
       update: leverItem(lever),
@@ -186,8 +202,32 @@ export async function dropRelease(table: Table, lever: string, restoration: stri
   })
 }
 
-/** A lever's end, counted in its case exactly once. */
-export async function endLever(table: Table, lever: Lever, state: 'done' | 'failed', said: string, by: Actor): Promise<void> {
+/** Written before a call that pulls it: whatever becomes of the call, the lever may be pulled from here on. */
+export async function intendPull(table: Table, lever: Lever, by: Actor): Promise<boolean> {
+  const done = await table.write({
+    update: caseLever(lever.case, lever.identityKey, lever.leverKey),
+    set: [
+      ['unanswered', true],
+      ['by', actor(by)],
+    ],
+    if: [['state', '=', 'open']],
+  })
+  return done.ok
+}
+
+/**
+ * A lever's end, counted in its case exactly once.
+ *
+ * @param doubt a failed one may be pulled all the same: a call was made that is not known to have done nothing
+ */
+export async function endLever(
+  table: Table,
+  lever: Lever,
+  state: 'done' | 'failed',
+  said: string,
+  by: Actor,
+  doubt = state === 'failed',
+): Promise<void> {
   await table.transact([
     {
       update: caseLever(lever.case, lever.identityKey, lever.leverKey),
@@ -197,7 +237,7 @@ export async function endLever(table: Table, lever: Lever, state: 'done' | 'fail
         ['doneAt', by.at],
         ['by', actor(by)],
       ],
-      remove: ['duePk', 'dueAt'],
+      remove: ['duePk', 'dueAt', ...(doubt ? [] : ['unanswered'])],
       if: [['state', '=', 'open']],
     },
     { update: caseItem(lever.case), add: [[['levers', state], 1]] },

@@ -614,6 +614,9 @@ export class Oracle {
     const pulled = records.some(
       ({ state, released, said }) => state === 'done' && released === undefined && said?.endsWith('contained') === true,
     )
+    // A call that failed, or was not made any more, after one whose answer was lost: the case says that it may be pulled.
+    if (records.some(({ state, released, unanswered }) => state === 'failed' && released === undefined && unanswered === true))
+      return
     const { group } = one.lever as { group: string }
     const contained = this.seen.issuers.issuers.get(one.issuer)?.levers.has(group) === true
     if (pulled !== contained)
