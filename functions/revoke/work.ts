@@ -17,7 +17,7 @@ import { answered, credentialsOf, finish, holdersOf, leasesOf, noteCut } from '.
 import { observationsOf } from '../store/observed.ts'
 import type { Write } from '../store/table.ts'
 import { noteSoak } from '../store/watch.ts'
-import type { ChunkState } from '../store/work.ts'
+import type { ChunkState, Seen } from '../store/work.ts'
 import {
   amendmentOf,
   chunkNameOf,
@@ -486,6 +486,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     const watched: Lease[] = []
     const cut: Lease[] = []
     let missing: string | undefined
+    let parkedAs: Lease | undefined
     for await (const ids of covered(table, chunk, PAGE)) {
       const leases = await leasesCovered(table, ids)
       if (chunk.kind === 'amendment') missing = ids.find(({ id }) => !leases.has(id))?.id
@@ -495,6 +496,8 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
         // Claimed, and not final after all: somebody else's write came in between.
         if (outcome === undefined) others += 1
         else counts[outcome.outcome] += 1
+        // Another worker of this very amendment may be trying it again.
+        if (chunk.kind === 'amendment' && outcome?.outcome === 'parked') parkedAs = lease
         if (outcome?.observed !== undefined) watched.push(lease)
         if (lease.ended?.case === current.id && lease.ended.outcome === 'revoked') cut.push(lease)
       }
@@ -513,7 +516,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
         },
         by,
       )
-    return conclude(chunk, current, issuer, counts, cut, watched, by, missing)
+    return conclude(chunk, current, issuer, counts, cut, watched, by, { missing, parkedAs })
   }
 
   /**
@@ -521,7 +524,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
    *
    * @param cut what it cut
    * @param watched what it only watched
-   * @param missing the lease of an amendment that is not there (yet)
+   * @param seen the lease of an amendment, where it is not there (yet) or is parked: its end holds only while that stands
    */
   async function conclude(
     chunk: Chunk,
@@ -531,7 +534,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     cut: readonly Lease[],
     watched: readonly Lease[],
     by: Actor,
-    missing?: string,
+    seen: Seen = {},
   ): Promise<Again> {
     const afterwards = afterwardsOf(definition, cut, issuer?.soakSeconds, limits.retentionDays, by.at)
     if (afterwards?.tidyAt !== undefined && (current.restorableUntil ?? '~') > afterwards.tidyAt)
@@ -545,10 +548,10 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       ttl(after(by.at, (limits.retentionDays + 366) * 86400)),
       at(by),
       observationsOf(current.id, watched),
-      missing,
+      seen,
     )
-    // Its lease came at the last moment: whoever recorded it found this amendment open, and trusts it.
-    return done || missing === undefined ? undefined : WAIT_SECONDS
+    // Its lease came at the last moment, and whoever recorded it found this amendment open and trusts it; or it was tried again meanwhile.
+    return done || (seen.missing === undefined && seen.parkedAs === undefined) ? undefined : WAIT_SECONDS
   }
 
   /** No worker can serve this issuer: its leases are parked with the reason, and tried again when it is configured. */

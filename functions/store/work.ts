@@ -296,13 +296,20 @@ export async function pushParked(table: Table, lease: Lease, dueAt: string): Pro
   return done.ok
 }
 
+/** The lease of an amendment where it is not there, or stands as parked: either may change until the amendment ends. */
+export interface Seen {
+  readonly missing?: string | undefined
+  readonly parkedAs?: Lease | undefined
+}
+
 /**
  * The chunk's end: each of its leases has a final outcome. It is counted in its progress (an amendment: in its case)
  * exactly once, in one transaction.
  *
  * @param afterwards when what the cuts left behind is deleted, and when it is looked at again; absent where nothing is left to do
  * @param observations what was only watched, for the report
- * @param missing the lease of an amendment that is not there: if it comes before this very write, the amendment does not end
+ * @param seen the lease of an amendment as it was counted: if it comes, or is tried again, before this very write, the
+ *   amendment does not end
  * @returns whether it ended here and now
  */
 export async function finishChunk(
@@ -314,7 +321,7 @@ export async function finishChunk(
   ttl: number,
   by: Actor,
   observations: readonly Observation[] = [],
-  missing?: string,
+  { missing, parkedAs }: Seen = {},
 ): Promise<boolean> {
   const dueAt = afterwards === undefined ? undefined : nextOf(afterwards)
   const ended: Update = {
@@ -343,18 +350,25 @@ export async function finishChunk(
     chunk.because === 'bystander' && chunk.kind === 'chunk' && bystanders > 0
       ? [{ update: caseItem(chunk.case), add: [['bystanders', bystanders]] }]
       : []
-  const stillMissing: Check[] = missing === undefined ? [] : [{ check: leaseItem(missing), if: [['pk', 'absent']] }]
-  const done = await table.transact([
-    ended,
-    counted,
-    ...named,
-    ...stillMissing,
-    ...countObservations(chunk, observations, ttl, by),
-  ])
+  const stillSo: Check[] = [
+    ...(missing === undefined ? [] : [{ check: leaseItem(missing), if: [['pk', 'absent']] as const }]),
+    ...(parkedAs === undefined ? [] : [{ check: leaseItem(parkedAs.id), if: [['v', '=', parkedAs.v]] as const }]),
+  ]
+  const done = await table.transact([ended, counted, ...named, ...stillSo, ...countObservations(chunk, observations, ttl, by)])
   return done.ok
 }
 
 const TRANSACTION_SIZE = 50
+
+/** Groups of writes, each in one transaction, that hold only while a chunk or amendment is open. */
+export const whileOpen =
+  (table: Table, chunk: ItemKey) =>
+  async (groups: readonly (readonly Write[])[]): Promise<boolean[]> => {
+    const results: boolean[] = []
+    for (const group of groups)
+      results.push((await table.transact([...group, { check: keyOf(chunk), if: [['state', '=', 'open']] }])).ok)
+    return results
+  }
 
 /**
  * Independent conditional writes, each group in one or two operations that belong together. Single ones need no

@@ -68,7 +68,7 @@ describe('the planning model', () => {
       bounds.map(({ perSecond }) => perSecond).toSorted((one, other) => one - other),
     )
     expect(bounds[0]?.name).toContain('expiries')
-    expect(bounds[0]?.perSecond).toBe(1000)
+    expect(bounds[0]?.perSecond).toBe(4 * 1000)
     const without = boundsOf(used({ bill: { ...used().bill, indexes: {} } }))
     expect(without.some(({ name }) => name.includes('expiries'))).toBe(false)
   })

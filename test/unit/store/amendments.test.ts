@@ -49,7 +49,7 @@ describe('an amendment whose lease is not there', () => {
   it('ends, and is opened again by whoever meets the lease, though another case has made it late', async () => {
     const table = new MemoryTable()
     const chunk = await listed(table, 'one')
-    expect(await finishChunk(table, chunk, noOutcomes(), {}, undefined, 0, by, [], id)).toBe(true)
+    expect(await finishChunk(table, chunk, noOutcomes(), {}, undefined, 0, by, [], { missing: id })).toBe(true)
     await newLease(table, 'late')
     const lease = await leaseOf(table, id)
     if (lease === undefined) throw new Error('no lease')
@@ -62,7 +62,7 @@ describe('an amendment whose lease is not there', () => {
   it('is opened again by a registrar that still takes the lease for registering', async () => {
     const table = new MemoryTable()
     const chunk = await listed(table, 'one')
-    await finishChunk(table, chunk, noOutcomes(), {}, undefined, 0, by, [], id)
+    await finishChunk(table, chunk, noOutcomes(), {}, undefined, 0, by, [], { missing: id })
     await newLease(table, 'registering')
     const lease = await leaseOf(table, id)
     if (lease === undefined) throw new Error('no lease')
@@ -81,7 +81,7 @@ describe('an amendment whose lease is not there', () => {
     if (lease === undefined) throw new Error('no lease')
     // The registrar hands it over to the amendment that is open.
     expect(await amend(table, lease, 'one', dueAt, by)).toBe('amended')
-    expect(await finishChunk(table, chunk, noOutcomes(), {}, undefined, 0, by, [], id)).toBe(false)
+    expect(await finishChunk(table, chunk, noOutcomes(), {}, undefined, 0, by, [], { missing: id })).toBe(false)
     expect((await amendmentOf(table, 'one', id))?.state).toBe('open')
   })
 
