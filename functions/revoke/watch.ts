@@ -89,8 +89,9 @@ export async function watchChunk(context: Context, chunk: Chunk, current: Case, 
     let watchAt = chunk.watchAt
     let looked = watches
     if (isDue(watchAt)) {
-      const seen = reached.kind === 'connected' ? await look(context, chunk, current, reached.provider, warrant, by) : 'dead'
-      looked += 1
+      // Where nobody could ask, nothing was seen: it is asked again as soon as it would have been.
+      const seen = reached.kind === 'connected' ? await look(context, chunk, current, reached.provider, warrant, by) : 'unseen'
+      if (seen !== 'unseen') looked += 1
       const next = seen === 'busy' ? after(by.at, BUSY_SECONDS) : after(by.at, intervalSeconds(looked))
       watchAt = seen === 'nothing' || next >= (chunk.watchUntil ?? next) ? undefined : next
     }
