@@ -2,6 +2,7 @@ import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as moment } from 'node:timers/promises'
 import { SignJWT } from 'jose'
 import { closer } from '../../functions/close/close.ts'
 import type { AuditRecord } from '../../functions/contracts/audit.ts'
@@ -157,7 +158,8 @@ export class Estate {
   #streaming: Promise<void> | undefined
   #requests = 0
 
-  readonly clock: Clock = { now: () => this.now, sleep: async () => {} }
+  /** Rescind's time is moved by the story; whoever waits for a place at an issuer waits for a real server, if only a moment. */
+  readonly clock: Clock = { now: () => this.now, sleep: (milliseconds) => moment(Math.min(milliseconds, 25)) }
   readonly #random: Randomness = { fraction: () => Math.random(), bytes: (length) => new Uint8Array(randomBytes(length)) }
   readonly #log: Log = {
     info: () => {},
