@@ -20,6 +20,8 @@ const FIRST_SECONDS = 300
 const LONGEST_SECONDS = 86400
 /** A lease that could not be reopened at once is looked at again after this, in seconds. */
 const BUSY_SECONDS = 60
+/** Where the issuer is not configured, it is looked again after this. */
+const UNSEEN_SECONDS = 3600
 const LOOK_AFTER_SECONDS = 120
 const DAY_SECONDS = 86400
 /** How long a case stays beyond its watch: it is kept by each look that finds it due. */
@@ -89,10 +91,10 @@ export async function watchChunk(context: Context, chunk: Chunk, current: Case, 
     let watchAt = chunk.watchAt
     let looked = watches
     if (isDue(watchAt)) {
-      // Where nobody could ask, nothing was seen: it is asked again as soon as it would have been.
+      // Where nobody could ask, nothing was seen, and it does not count; an issuer that is gone for good is asked for each hour.
       const seen = reached.kind === 'connected' ? await look(context, chunk, current, reached.provider, warrant, by) : 'unseen'
       if (seen !== 'unseen') looked += 1
-      const next = seen === 'busy' ? after(by.at, BUSY_SECONDS) : after(by.at, intervalSeconds(looked))
+      const next = after(by.at, seen === 'busy' ? BUSY_SECONDS : seen === 'unseen' ? UNSEEN_SECONDS : intervalSeconds(looked))
       watchAt = seen === 'nothing' || next >= (chunk.watchUntil ?? next) ? undefined : next
     }
     const next = { tidyAt: tidied.tidyAt, watchAt }
