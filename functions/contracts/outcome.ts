@@ -18,6 +18,8 @@ export const Evidence = z.strictObject({
   /** What the issuer said when asked afterwards whether it is dead. */
   verified: z.optional(z.string().check(z.maxLength(1024))),
   verifiedAt: z.optional(Instant),
+  /** The credential is cut, but what was opened with it before may live until then at the latest, and nothing here can end it. */
+  sessionsUntil: z.optional(Instant),
   /** The case that really cut it, where another one did. */
   by: z.optional(z.string()),
 })

@@ -39,7 +39,15 @@ export function settle(
   switch (answer.status) {
     case 'revoked':
       if (unsettled) return waitToSettle(lease, `${answer.said}; it may still be minted or renewed`, true, now)
-      return { kind: 'applied', outcome: 'revoked', evidence: { said: answer.said, cutAt: now } }
+      return {
+        kind: 'applied',
+        outcome: 'revoked',
+        evidence: {
+          said: answer.said,
+          cutAt: now,
+          ...(answer.sessionsUntil === undefined ? {} : { sessionsUntil: answer.sessionsUntil }),
+        },
+      }
     case 'absent':
       if (unsettled) return waitToSettle(lease, `${answer.said}; it may still be minted or renewed`, before, now)
       if (before)

@@ -6,7 +6,7 @@ import type { Lane } from '../contracts/primitives.ts'
  * planner and the API can load it), `provider.ts` (the calls), `fake.ts`, `README.md`. Nothing else is edited to add
  * one: `npm run generate` lists the folders in `catalog.ts`, and the build makes one worker function for each.
  */
-export interface Definition<Target = unknown, Secret = unknown, Lever = unknown, Settings = unknown> {
+export interface Definition<Target = unknown, Secret = unknown, Lever = unknown, Settings = unknown, Grants = unknown> {
   /** Folder name, and `provider` of an issuer. */
   readonly name: string
   readonly title: string
@@ -18,6 +18,8 @@ export interface Definition<Target = unknown, Secret = unknown, Lever = unknown,
   readonly lever?: z.ZodMiniType<Lever>
   /** One issuer's configuration: where it is, how it is recognised. No secret in it. */
   readonly settings: z.ZodMiniType<Settings>
+  /** What a minted credential may do at the issuer: an operator's words, never a workload's. Where the provider issues. */
+  readonly grants?: z.ZodMiniType<Grants>
   /**
    * The credential's name at its issuer, unique there for all time as far as the issuer allows; its hash is the
    * credential's fingerprint, by which two leases are seen to share one credential. A secret may enter only through
@@ -67,6 +69,15 @@ export interface Definition<Target = unknown, Secret = unknown, Lever = unknown,
     readonly choosesName: boolean
     /** The issuer can be asked for a credential that no lease names, by what `recognise` made of it. */
     readonly locates: boolean
+    /** Credentials can be minted here, under a name chosen beforehand. */
+    readonly issues: boolean
+    /** The issuer lists its credentials, page by page, so that what nobody registered is seen. */
+    readonly discovers: boolean
+    /**
+     * What becomes of what was opened with a credential before the cut: it is ended too; or it may outlive the cut, and
+     * each answer says until when as far as that is known; or nothing stays open, each use is checked anew.
+     */
+    readonly sessions: 'ended' | 'outlive' | 'none'
   }
   readonly limits: {
     /** Most leases in one `revoke`, `verify` or `tidy`; at most 100. */
@@ -126,8 +137,8 @@ export interface Subject<Target = unknown, Secret = unknown> {
 
 /** One answer of an issuer about one lease: the whole truth about one attempt. */
 export type Answer =
-  /** We cut it, now. */
-  | { readonly status: 'revoked'; readonly said: string }
+  /** We cut it, now. `sessionsUntil`: RFC 3339, what was opened with it before may live on until then at the latest. */
+  | { readonly status: 'revoked'; readonly said: string; readonly sessionsUntil?: string }
   /** It was gone before we came: the right issuer answered, and it does not have it. */
   | { readonly status: 'absent'; readonly said: string }
   /** The world may heal. `unknown`: the attempt may have worked, its answer was lost. */
@@ -174,6 +185,63 @@ export type Located<Target = unknown, Lever = unknown> =
   | { readonly status: 'unknown'; readonly said: string }
   | { readonly status: 'retry'; readonly said: string; readonly afterSeconds?: number; readonly throttled?: true }
 
+/** What a credential is to be that is minted. */
+export interface Order<Grants = unknown> {
+  /** The lease names it before it exists. 1 to 40 small letters, digits and `-`, a letter first; unique at the issuer. */
+  readonly name: string
+  readonly grants: Grants
+  /** RFC 3339: when it ends by itself where the issuer can do that; elsewhere its lease alone says so. */
+  readonly expiresAt: string
+}
+
+/** What came of an order. */
+export type Issued<Target = unknown, Secret = unknown, Lever = unknown> =
+  | {
+      readonly status: 'issued'
+      readonly said: string
+      readonly target: Target
+      readonly secret?: Secret
+      readonly lever?: Lever
+      /** What its user needs to use it (user name, password, key): handed over once, never stored, never logged. */
+      readonly credential: Readonly<Record<string, string>>
+      /** When it ends by itself; absent where the issuer ends nothing by itself. */
+      readonly expiresAt?: string
+    }
+  /** The name is taken, or the grants are not to be had: nothing was made. */
+  | { readonly status: 'refused'; readonly said: string }
+  /** `unknown`: it may have been made, its answer was lost; whoever ordered cuts it by its name. */
+  | {
+      readonly status: 'retry'
+      readonly said: string
+      readonly effect: 'none' | 'unknown'
+      readonly afterSeconds?: number
+      readonly throttled?: true
+    }
+
+/** A credential as its issuer lists it. No secret in it. */
+export interface Listed<Target = unknown> {
+  /** As a registration would name it, incarnation included. */
+  readonly target: Target
+  /** What people are shown: `role billing`, `ACL user worker-7`. */
+  readonly shown: string
+  /** Whether the issuer honours it now. */
+  readonly usable: boolean
+  /** It is the admin's own, or the server's: nobody registers it. Says which. */
+  readonly own?: string
+  /** Whose it is, as a canonical URI, where the issuer knows such a name. */
+  readonly identity?: string
+  readonly createdAt?: string
+  readonly lastUsedAt?: string
+  readonly expiresAt?: string
+}
+
+/** One page of what lives at an issuer. */
+export type Discovered<Target = unknown> =
+  | { readonly status: 'page'; readonly listed: readonly Listed<Target>[]; readonly next?: string }
+  /** It cannot be listed as things are: a right is missing, the server keeps no list. */
+  | { readonly status: 'unknown'; readonly said: string }
+  | { readonly status: 'retry'; readonly said: string; readonly afterSeconds?: number; readonly throttled?: true }
+
 /** An answer about a lever. */
 export type LeverAnswer =
   | { readonly status: 'done'; readonly said: string }
@@ -209,6 +277,13 @@ export interface Provider<Target = unknown, Secret = unknown, Lever = unknown> {
   contain?(lever: Lever, warrant: Warrant): Promise<LeverAnswer>
   /** Find a credential that no lease names, by a clue's `query`. */
   locate?(query: Clue['query']): Promise<Located<Target, Lever>>
+  /** Mint a credential of the name that the order chose. A second order of one name is refused, and changes nothing. */
+  issue?(order: Order): Promise<Issued<Target, Secret, Lever>>
+  /**
+   * One page of the issuer's credentials, at most `most` of them, in an order that a change in between does not upset;
+   * `from` is the page before's `next`. Reads alone.
+   */
+  discover?(from: string | undefined, most: number): Promise<Discovered<Target>>
   /** Undo `contain`. */
   release?(lever: Lever, warrant: Warrant): Promise<LeverAnswer>
   /** Give connections back. */
@@ -231,8 +306,14 @@ export interface IssuerHandle<Settings = unknown> {
   readonly settings: Settings
 }
 
-export interface ProviderModule<Target = unknown, Secret = unknown, Lever = unknown, Settings = unknown> {
-  readonly definition: Definition<Target, Secret, Lever, Settings>
+export interface ProviderModule<
+  Target = unknown,
+  Secret = unknown,
+  Lever = unknown,
+  Settings = unknown,
+  Grants = unknown,
+> {
+  readonly definition: Definition<Target, Secret, Lever, Settings, Grants>
   connect(issuer: IssuerHandle<Settings>, tools: Tools): Promise<Provider<Target, Secret, Lever>>
 }
 

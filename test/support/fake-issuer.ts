@@ -118,6 +118,9 @@ export const fakeDefinition = (
     tidies: true,
     choosesName: true,
     locates: true,
+    issues: false,
+    discovers: false,
+    sessions: 'ended',
     ...options,
   },
   limits: {

@@ -119,6 +119,9 @@ export const definition: Definition<Target, undefined, Lever, Settings> = {
     tidies: true,
     choosesName: true,
     locates: true,
+    issues: false,
+    discovers: false,
+    sessions: 'none',
   },
   // AWS publishes no rates of IAM's writes: the ceiling is where we begin. A key takes four calls, a role's sessions fewer.
   limits: { batch: 25, propagationSeconds: 10, callSeconds: 12, concurrency: 5, callsPerSecond: 25, callsPerLease: 4 },

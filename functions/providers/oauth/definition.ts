@@ -99,6 +99,9 @@ export const definition: Definition<Target, Secret, never, Settings> = {
     choosesName: false,
     // The token itself is dropped where it was pasted, and nothing else leads to it.
     locates: false,
+    issues: false,
+    discovers: false,
+    sessions: 'none',
   },
   // A token is looked at, revoked, and looked at again.
   limits: { batch: 20, propagationSeconds: 1, callSeconds: 45, concurrency: 9, callsPerSecond: 100, callsPerLease: 3 },

@@ -96,6 +96,9 @@ export const definition: Definition<Target, never, Lever, Settings> = {
     tidies: true,
     choosesName: true,
     locates: true,
+    issues: false,
+    discovers: false,
+    sessions: 'ended',
   },
   // One server decides, and it decides at once: the proof is asked for right after the cut.
   // One call serves a batch: far more than a server ever has to take, and a bound all the same.
