@@ -124,7 +124,7 @@ export const Settings = z.strictObject({
     reassignDays: z.int().check(z.minimum(1), z.maximum(365)),
     /** Ended leases and closed cases stay in the table this long, in days; the archive keeps them. */
     retentionDays: z.int().check(z.minimum(1), z.maximum(3650)),
-    /** Parked leases are tried again after this, in seconds. */
+    /** A parked lease is tried again after this, in seconds; then each time after as long as it has been parked, a day at most. */
     parkedRetrySeconds: z.int().check(z.minimum(60), z.maximum(604800)),
   }),
 })

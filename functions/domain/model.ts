@@ -113,6 +113,8 @@ export interface Lease extends Stored {
   readonly holder?: { case: string; lane: Lane }
   /** An attempt was made whose answer is not known. */
   readonly unanswered: boolean
+  /** Since when it has been parked, whoever tried it again in between. */
+  readonly parkedSince?: string
   /** Which unit of each case counts this lease. */
   readonly claims: Readonly<Record<string, string>>
   readonly outcomes: Readonly<Record<string, Outcome>>
@@ -354,6 +356,8 @@ export interface Chunk extends Stored {
   readonly missing?: boolean
   /** An attempt whose intent stands here and not on its leases. */
   readonly intent?: Intent
+  /** How often outcomes of what is only watched were written under it: its end holds for those that it counted. */
+  readonly notes?: number
   /** How often the sweeper sent it anew since the last visit. */
   readonly resent?: number
 }

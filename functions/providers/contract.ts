@@ -306,13 +306,7 @@ export interface IssuerHandle<Settings = unknown> {
   readonly settings: Settings
 }
 
-export interface ProviderModule<
-  Target = unknown,
-  Secret = unknown,
-  Lever = unknown,
-  Settings = unknown,
-  Grants = unknown,
-> {
+export interface ProviderModule<Target = unknown, Secret = unknown, Lever = unknown, Settings = unknown, Grants = unknown> {
   readonly definition: Definition<Target, Secret, Lever, Settings, Grants>
   connect(issuer: IssuerHandle<Settings>, tools: Tools): Promise<Provider<Target, Secret, Lever>>
 }

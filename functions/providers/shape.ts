@@ -33,3 +33,11 @@ export function bare(text: string): string {
   const quoted = trimmed.length >= 2 && (quote === '"' || quote === "'" || quote === '`') && trimmed.at(-1) === quote
   return quoted ? trimmed.slice(1, -1) : trimmed
 }
+
+/** https, or http on a loopback address, without user, password and fragment: secrets travel to these addresses. */
+export function isEndpoint(text: string): boolean {
+  if (!URL.canParse(text)) return false
+  const { protocol, hostname, username, password, hash } = new URL(text)
+  if (username !== '' || password !== '' || hash !== '') return false
+  return protocol === 'https:' || (protocol === 'http:' && ['127.0.0.1', '[::1]', 'localhost'].includes(hostname))
+}

@@ -32,7 +32,7 @@ import { heldByExempt } from '../store/observed.ts'
 import { graceOf } from '../store/outage.ts'
 import type { ItemKey, Table, Write } from '../store/table.ts'
 import type { Covered } from '../store/work.ts'
-import { expand, fenceChildren, leasesCovered, progressNameOf, whileOpen, writeGroups } from '../store/work.ts'
+import { expand, fenceChildren, leasesCovered, noteWhileOpen, progressNameOf, whileOpen, writeGroups } from '../store/work.ts'
 import type { Watch } from './observe.ts'
 import { observation } from './observe.ts'
 
@@ -233,7 +233,8 @@ export async function gather(
     }
     // What is parked was counted with this very amendment, if another worker has ended it since: what comes of it then is a new one's.
     const triedAgain = chunk.kind === 'amendment' && groups.some(({ lease }) => lease.outcomes[current.id]?.outcome === 'parked')
-    const write = triedAgain ? whileOpen(table, chunk) : (all: readonly (readonly Write[])[]) => writeGroups(table, all)
+    const guarded = triedAgain ? whileOpen : watching?.only === true ? noteWhileOpen : undefined
+    const write = guarded?.(table, chunk) ?? ((all: readonly (readonly Write[])[]) => writeGroups(table, all))
     const results = await write(groups.map(({ writes }) => writes))
     for (const [index, group] of groups.entries()) {
       if (results[index] === true) {

@@ -143,7 +143,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       waiting += results.filter((result) => !result).length
     }
     if (left > 0) return undefined
-    if (waiting === 0) return { again: await end(chunk, current, undefined, by) }
+    if (waiting === 0) return { again: await end(chunk, current, undefined, by, watch) }
     const state = { applied: { ...chunk.applied }, open: 0, waiting, hint: 0, spent: false, next: undefined, said: 'watched' }
     return { again: await postpone(chunk, state, by) }
   }
@@ -231,7 +231,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     }
     if (away !== undefined) return notNow(chunk, away, by, round.applied)
     if (reached.kind === 'not-now') return notNow(chunk, reached, by, round.applied)
-    if (round.open === 0 && round.waiting === 0) return end(chunk, current, reached.issuer, by)
+    if (round.open === 0 && round.waiting === 0) return end(chunk, current, reached.issuer, by, watch)
     return postpone(chunk, round, by)
   }
 
@@ -413,7 +413,9 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
   }
 
   const readAgain = (chunk: Chunk): Promise<Chunk | undefined> =>
-    chunkOf(table, chunk.case, progressNameOf(chunk), chunkNameOf(chunk))
+    chunk.kind === 'amendment'
+      ? amendmentOf(table, chunk.case, leaseOfAmendment(chunk))
+      : chunkOf(table, chunk.case, progressNameOf(chunk), chunkNameOf(chunk))
 
   async function isAttempted(fingerprint: string, tried: readonly string[]): Promise<boolean> {
     for await (const { id, state, unanswered } of holdersOf(table, fingerprint))
@@ -480,7 +482,9 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
   }
 
   /** Counts the outcomes as they stand in the table, and ends the chunk. */
-  async function end(chunk: Chunk, current: Case, issuer: Issuer | undefined, by: Actor): Promise<Again> {
+  async function end(found: Chunk, current: Case, issuer: Issuer | undefined, by: Actor, watch: Watch | undefined): Promise<Again> {
+    // What is noted from here on, by whomever, keeps it from ending.
+    const chunk = watch === undefined ? found : ((await readAgain(found)) ?? found)
     const counts = noOutcomes()
     let others = 0
     const watched: Lease[] = []
@@ -550,8 +554,8 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       observationsOf(current.id, watched),
       seen,
     )
-    // Its lease came at the last moment, and whoever recorded it found this amendment open and trusts it; or it was tried again meanwhile.
-    return done || (seen.missing === undefined && seen.parkedAs === undefined) ? undefined : WAIT_SECONDS
+    // Its lease came at the last moment, and whoever recorded it found this amendment open and trusts it; or it was tried again, or something more was noted, meanwhile.
+    return done || (seen.missing === undefined && seen.parkedAs === undefined && chunk.notes === undefined) ? undefined : WAIT_SECONDS
   }
 
   /** No worker can serve this issuer: its leases are parked with the reason, and tried again when it is configured. */
@@ -568,7 +572,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       )
       waiting += results.filter((result) => !result).length
     }
-    if (waiting === 0) return end(chunk, current, undefined, by)
+    if (waiting === 0) return end(chunk, current, undefined, by, watch)
     return postpone(chunk, { applied: {}, open: 0, waiting, hint: 0, spent: false, next: undefined, said }, by)
   }
 
@@ -583,5 +587,7 @@ const warrantOf = (chunk: Chunk, current: Case): Warrant => ({
 })
 
 const cutting = (watch: Watch | undefined) => (watch === undefined ? undefined : { watch, only: false })
+
+const leaseOfAmendment = ({ sk }: Chunk): string => sk.slice('AMEND#'.length)
 
 const stepOf = (applied: Applied): Chunk['step'] => (Object.keys(applied).length > 0 ? 'verify' : 'revoke')

@@ -3,6 +3,7 @@ import type { Lane } from '../contracts/primitives.ts'
 import type { ScopeRef } from '../contracts/scope.ts'
 import { parentKey, SHARDS, shardOf } from '../domain/keys.ts'
 import type { Actor, Credential, Identity, Lease } from '../domain/model.ts'
+import { after, later, secondsUntil } from '../domain/time.ts'
 import { concerning } from './concerning.ts'
 import { actor, plain } from './identities.ts'
 import { as, faultOf, keyOf, read } from './items.ts'
@@ -402,7 +403,19 @@ export const answered = (lease: Lease, said: string, by: Actor): Write => ({
   if: asRead(lease),
 })
 
-/** The final outcome of a lease in the case that holds it, conditional on its generation. */
+const DAY_SECONDS = 86400
+
+/** What stays parked is tried ever less often: after as long as it has been parked by then, and at least daily. */
+function retryAt({ parkedSince }: Lease, earliest: string, now: string): string {
+  if (parkedSince === undefined) return earliest
+  return later(earliest, after(now, Math.min(DAY_SECONDS, secondsUntil(now, parkedSince))))
+}
+
+/**
+ * The final outcome of a lease in the case that holds it, conditional on its generation.
+ *
+ * @param parkedRetryAt when a parked lease is tried again for the first time
+ */
 export function finish(lease: Lease, caseId: string, outcome: Outcome, ttl: number, parkedRetryAt: string, by: Actor): Write {
   const isParked = outcome.outcome === 'parked'
   return {
@@ -415,7 +428,7 @@ export function finish(lease: Lease, caseId: string, outcome: Outcome, ttl: numb
       ...(isParked
         ? ([
             ['duePk', DUE.parked],
-            ['dueAt', parkedRetryAt],
+            ['dueAt', retryAt(lease, parkedRetryAt, by.at)],
             ['listPk', LIST.parked],
             ['listAt', outcome.at],
           ] as const)
@@ -424,7 +437,8 @@ export function finish(lease: Lease, caseId: string, outcome: Outcome, ttl: numb
             ['ttl', ttl],
           ] as const)),
     ],
-    remove: ['holder', ...(isParked ? [] : ['unsettledUntil'])],
+    setOnce: isParked ? [['parkedSince', outcome.at]] : [],
+    remove: ['holder', ...(isParked ? [] : ['unsettledUntil', 'parkedSince'])],
     if: asRead(lease),
   }
 }

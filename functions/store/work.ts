@@ -336,7 +336,11 @@ export async function finishChunk(
       ...(afterwards === undefined || dueAt === undefined ? ([['ttl', ttl]] as const) : beginWatch(afterwards, dueAt)),
     ],
     remove: dueAt === undefined ? ['duePk', 'dueAt'] : [],
-    if: [['state', '=', 'open']],
+    if: [
+      ['state', '=', 'open'],
+      // Another worker may have met a lease that came after this one had looked, and noted that it watches it.
+      chunk.notes === undefined ? ['notes', 'absent'] : ['notes', '=', chunk.notes],
+    ],
   }
   const add = Object.entries(counts)
     .filter(([, count]) => count !== 0)
@@ -369,6 +373,44 @@ export const whileOpen =
       results.push((await table.transact([...group, { check: keyOf(chunk), if: [['state', '=', 'open']] }])).ok)
     return results
   }
+
+/**
+ * What a chunk writes about leases that it may only watch. No claim precedes it that a second worker could read, so it
+ * holds only while the chunk is open, and the chunk counts that it was written: whoever has counted before does not end it.
+ */
+export const noteWhileOpen =
+  (table: Table, chunk: ItemKey) =>
+  async (groups: readonly (readonly Write[])[]): Promise<boolean[]> => {
+    const counted: Update = { update: keyOf(chunk), add: [['notes', 1]], if: [['state', '=', 'open']] }
+    const note = async (some: readonly (readonly Write[])[]): Promise<boolean> =>
+      (await table.transact([...some.flat(), counted])).ok
+    const results: boolean[] = []
+    for (const some of batches(groups)) {
+      if (await note(some)) results.push(...some.map(() => true))
+      else if (some.length === 1) results.push(false)
+      else for (const group of some) results.push(await note([group]))
+    }
+    return results
+  }
+
+/** As many groups as one transaction takes, in their order, none of which writes what another one writes. */
+function batches(groups: readonly (readonly Write[])[]): (readonly Write[])[][] {
+  const all: (readonly Write[])[][] = []
+  let batch: (readonly Write[])[] = []
+  let names = new Set<string>()
+  for (const group of groups) {
+    const own = group.map(nameOf)
+    if (batch.length > 0 && (names.size + own.length > TRANSACTION_SIZE || own.some((name) => names.has(name)))) {
+      all.push(batch)
+      batch = []
+      names = new Set()
+    }
+    batch.push(group)
+    for (const name of own) names.add(name)
+  }
+  if (batch.length > 0) all.push(batch)
+  return all
+}
 
 /**
  * Independent conditional writes, each group in one or two operations that belong together. Single ones need no

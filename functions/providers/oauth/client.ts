@@ -1,7 +1,8 @@
 import * as z from 'zod/mini'
-import { IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
+import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
+import type { Http, HttpAnswer } from '../http.ts'
+import { isEndpoint } from '../shape.ts'
 import type { Settings } from './definition.ts'
-import { isEndpoint } from './definition.ts'
 
 /** The admin client of one authorization server. Every method throws `IssuerError`s, and no error holds a token or a secret. */
 export interface OAuthClient {
@@ -32,10 +33,6 @@ const Introspection = z.object({ active: z.boolean() })
 const OAuthError = z.object({ error: z.string().check(z.regex(/^[\x20-\x7e]{1,64}$/)) })
 const TokenResponse = z.object({ access_token: z.string().check(z.minLength(1)) })
 
-/** No answer of these endpoints is larger; a longer body is nonsense. */
-const MAXIMUM_BYTES = 262_144
-const MAXIMUM_RETRY_SECONDS = 3600
-
 interface Endpoints {
   readonly revocation: string
   readonly introspection: string | undefined
@@ -48,9 +45,8 @@ interface Endpoints {
  * @throws IssuerRefused another issuer answers, an endpoint is missing or not https, or the secret is unusable
  * @throws IssuerUnavailable no answer, or one that is no metadata
  */
-export async function openClient(settings: Settings, secret: string, now: () => number): Promise<OAuthClient> {
+export async function openClient(settings: Settings, secret: string, http: Http): Promise<OAuthClient> {
   const { clientId, clientSecret } = parseSecret(secret)
-  const http = new Http(settings.timeoutMilliseconds, now)
   const endpoints =
     settings.endpoints.from === 'discovered' ? await discover(http, settings.issuer) : configured(settings.endpoints)
   // RFC 6749, section 2.3.1: both parts are form-encoded before they are joined.
@@ -158,89 +154,3 @@ function endpointsOf(issuer: string, metadata: z.infer<typeof Metadata>): Endpoi
 }
 
 const printable = (text: string) => JSON.stringify(text.slice(0, 200))
-
-interface HttpAnswer {
-  readonly status: number
-  /** The body, if it is JSON. */
-  readonly json: unknown
-  /** The error for an answer that means nothing here. */
-  nonsense(where: string): IssuerUnavailable
-}
-
-class Http {
-  readonly #timeoutMilliseconds: number
-  readonly #now: () => number
-  constructor(timeoutMilliseconds: number, now: () => number) {
-    this.#timeoutMilliseconds = timeoutMilliseconds
-    this.#now = now
-  }
-
-  /** @throws IssuerThrottled 429. IssuerUnavailable no answer in time, or a failing server */
-  async request(address: string, init: RequestInit): Promise<HttpAnswer> {
-    const { status, headers, body } = await this.#fetch(address, init)
-    if (status === 429 || status >= 500) {
-      const afterSeconds = this.#retryAfter(headers.get('retry-after'))
-      const Failure = status === 429 ? IssuerThrottled : IssuerUnavailable
-      throw new Failure(`OAuth: the server answers ${status}`, afterSeconds === undefined ? {} : { afterSeconds })
-    }
-    const json = parseJson(body)
-    const what = body === '' ? 'no body' : json === undefined ? 'a body that is not JSON' : 'a JSON body of another shape'
-    return { status, json, nonsense: (where) => new IssuerUnavailable(`OAuth: ${where} answers ${status} with ${what}`) }
-  }
-
-  /** Every request here may be sent twice, so one on a connection that was closed while it lay idle is sent again. */
-  async #fetch(address: string, init: RequestInit, again = true): Promise<{ status: number; headers: Headers; body: string }> {
-    try {
-      // A redirect would carry the token and the secret elsewhere.
-      const signal = AbortSignal.timeout(this.#timeoutMilliseconds)
-      const response = await fetch(address, { ...init, redirect: 'manual', signal })
-      return { status: response.status, headers: response.headers, body: await readBody(response) }
-    } catch (error) {
-      const code = codeOf(error)
-      if (again && CLOSED.includes(code)) return await this.#fetch(address, init, false)
-      throw new IssuerUnavailable(`OAuth: ${failureOf(error, code)} at ${new URL(address).origin}`)
-    }
-  }
-
-  /** RFC 9110, section 10.2.3: seconds, or a date. */
-  #retryAfter(header: string | null): number | undefined {
-    if (header === null) return undefined
-    const seconds = /^\d{1,9}$/.test(header) ? Number(header) : Math.ceil((Date.parse(header) - this.#now()) / 1000)
-    return Number.isNaN(seconds) ? undefined : Math.min(Math.max(seconds, 1), MAXIMUM_RETRY_SECONDS)
-  }
-}
-
-async function readBody(response: Response): Promise<string> {
-  if (response.body === null) return ''
-  const parts: Uint8Array[] = []
-  let bytes = 0
-  for await (const part of response.body) {
-    bytes += part.byteLength
-    if (bytes > MAXIMUM_BYTES) throw new RangeError('a body that is too large')
-    parts.push(part)
-  }
-  return Buffer.concat(parts).toString('utf8')
-}
-
-function parseJson(body: string): unknown {
-  try {
-    return JSON.parse(body)
-  } catch {
-    // Whoever asked says what a body that is not JSON means.
-    return undefined
-  }
-}
-
-const CLOSED: readonly string[] = ['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']
-
-function codeOf(error: unknown): string {
-  const cause = error instanceof Error ? error.cause : undefined
-  return cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown'
-}
-
-/** What went wrong with a request, in words that hold nothing of the request. */
-function failureOf(error: unknown, code: string): string {
-  if (error instanceof DOMException && error.name === 'TimeoutError') return 'no answer in time'
-  if (error instanceof RangeError) return error.message
-  return `no connection (${code})`
-}

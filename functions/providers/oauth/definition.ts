@@ -1,6 +1,7 @@
 import * as z from 'zod/mini'
 import { Instant } from '../../contracts/primitives.ts'
 import type { Definition } from '../contract.ts'
+import { isEndpoint } from '../shape.ts'
 import { credentialOf, recognise } from './recognise.ts'
 
 /** https, or loopback over http: tokens and the admin's secret travel to these addresses. */
@@ -10,13 +11,6 @@ const Endpoint = z
     z.maxLength(2048),
     z.refine(isEndpoint, 'must be an https address without user, password or fragment (http only on a loopback address)'),
   )
-
-export function isEndpoint(text: string): boolean {
-  if (!URL.canParse(text)) return false
-  const { protocol, hostname, username, password, hash } = new URL(text)
-  if (username !== '' || password !== '' || hash !== '') return false
-  return protocol === 'https:' || (protocol === 'http:' && ['127.0.0.1', '[::1]', 'localhost'].includes(hostname))
-}
 
 const TokenType = z.enum(['access_token', 'refresh_token'])
 

@@ -1,5 +1,6 @@
 import type { Answer, IssuerHandle, Liveness, Provider, ProviderModule, Subject, Tools } from '../contract.ts'
 import { IssuerError, IssuerRefused, IssuerThrottled } from '../contract.ts'
+import { Http } from '../http.ts'
 import type { OAuthClient, RevocationAnswer } from './client.ts'
 import { openClient } from './client.ts'
 import type { Secret, Settings, Target } from './definition.ts'
@@ -34,15 +35,18 @@ interface Sight {
 class OAuthProvider implements Provider<Target, Secret, never> {
   readonly #settings: Settings
   readonly #tools: Tools
+  readonly #http: Http
 
   constructor(issuer: IssuerHandle<Settings>, tools: Tools) {
     this.#settings = issuer.settings
     this.#tools = tools
+    const { timeoutMilliseconds } = issuer.settings
+    this.#http = new Http({ name: 'OAuth', timeoutMilliseconds, now: () => tools.now() })
   }
 
   /** The metadata and the secret are read anew for each batch: one request, and another server is noticed before any effect. */
   async open(): Promise<Look> {
-    const client = await openClient(this.#settings, await this.#tools.adminSecret(), () => this.#tools.now())
+    const client = await openClient(this.#settings, await this.#tools.adminSecret(), this.#http)
     if (this.#settings.introspects !== 'none' && !client.canIntrospect) {
       throw new IssuerRefused("OAuth: the issuer has no introspection endpoint: set introspects to 'none'")
     }
@@ -73,7 +77,9 @@ class OAuthProvider implements Provider<Target, Secret, never> {
     )
   }
 
-  async close(): Promise<void> {}
+  async close(): Promise<void> {
+    this.#http.close()
+  }
 
   async #cut(look: Look, { target, secret }: TokenSubject): Promise<Answer> {
     if (secret === undefined) return { status: 'irrevocable', said: 'the lease holds no token to show to the issuer' }
