@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { Provider } from '../../functions/providers/contract.ts'
 import { IssuerRefused, IssuerUnavailable } from '../../functions/providers/contract.ts'
-import type { Secret, Target } from '../../functions/providers/oauth/definition.ts'
+import type { Secret, Target, TokenTarget } from '../../functions/providers/oauth/definition.ts'
 import { definition, Settings } from '../../functions/providers/oauth/definition.ts'
 import { provider as module } from '../../functions/providers/oauth/provider.ts'
 import type { LocalOAuth } from '../../lib/local/issuers/oauth.ts'
@@ -14,9 +14,12 @@ import { mac } from '../support/mac.ts'
 import type { Credential, Harness } from './suite.ts'
 import { conformance, expectNoSecret, rejection, startGate, tools, WARRANT } from './suite.ts'
 
-type TokenType = Target['tokenType']
+type TokenType = TokenTarget['tokenType']
 
-async function mint(server: LocalOAuth, tokenType: TokenType): Promise<Credential<Target, Secret>> {
+async function mint(
+  server: LocalOAuth,
+  tokenType: TokenType,
+): Promise<Credential<Target, Secret> & { readonly expiresAt: string }> {
   const issued = await server.issueToken('a workload')
   const token = tokenType === 'access_token' ? issued.accessToken : issued.refreshToken
   return {
@@ -26,6 +29,7 @@ async function mint(server: LocalOAuth, tokenType: TokenType): Promise<Credentia
       secret: { token },
     },
     secrets: [token],
+    expiresAt: issued.expiresAt,
     works: () => server.honours(token, tokenType),
   }
 }
@@ -43,7 +47,7 @@ async function harness(tokenType: TokenType): Promise<Harness<Target, Secret, ne
     // The protocol does not tell; the introspection before does.
     repeated: 'absent',
     mint: () => mint(server, tokenType),
-    pasted: ({ subject: { secret } }) => [` ${secret?.token}\n`, `authorization: bearer ${secret?.token}`],
+    pasted: ({ secrets: [token] }) => [` ${token}\n`, `authorization: bearer ${token}`],
     neverExisted: () => ({
       subject: { lease: 'never', target: { tokenType }, secret: { token: 'never-issued' } },
       status: 'absent',
@@ -109,7 +113,7 @@ describe('oauth alone, on a real server', () => {
     const provider = await connect({ selfContained: true })
     const [access, refresh] = [await mint(server, 'access_token'), await mint(server, 'refresh_token')]
     expect(await provider.revoke([access.subject, refresh.subject], WARRANT)).toMatchObject([
-      { status: 'unsupported', livesUntil: access.subject.target.expiresAt },
+      { status: 'unsupported', livesUntil: access.expiresAt },
       { status: 'revoked' },
     ])
     expect(await provider.verify([access.subject, refresh.subject], WARRANT)).toMatchObject([

@@ -13,12 +13,22 @@ export interface OAuthClient {
   introspect(token: string, tokenType: string): Promise<boolean>
   /** A token of the admin client's own, by client_credentials; undefined where the server issues none to it. */
   ownToken(): Promise<string | undefined>
+  /** Does the server take this client secret? Shown by revoking, in that client's name, a token that nobody was given. */
+  authenticates(clientId: string, clientSecret: string): Promise<boolean>
+  /** RFC 7592, section 2.1 and 2.3. `refused`: 401, the token is not (or no more) that of a client; `gone`: 204, 404, 410. */
+  registration(method: 'GET' | 'DELETE', address: string, token: string): Promise<RegistrationAnswer>
 }
 
 /** `accepted`: 200 and nothing else, which says that the server does not know the token now. `error`: an OAuth error code. */
 export type RevocationAnswer =
   | { readonly status: 'accepted' }
   | { readonly status: 'error'; readonly http: number; readonly error: string }
+
+/** `found`: the registration of the client that it names. */
+export type RegistrationAnswer =
+  | { readonly status: 'found'; readonly clientId: string }
+  | { readonly status: 'gone'; readonly http: number }
+  | { readonly status: 'refused'; readonly http: number }
 
 const AdminSecret = z.strictObject({ clientId: z.string().check(z.minLength(1)), clientSecret: z.string().check(z.minLength(1)) })
 
@@ -31,7 +41,12 @@ const Metadata = z.object({
 })
 const Introspection = z.object({ active: z.boolean() })
 const OAuthError = z.object({ error: z.string().check(z.regex(/^[\x20-\x7e]{1,64}$/)) })
+/** RFC 7591, section 3.2.1. */
+const Registration = z.object({ client_id: z.string() })
 const TokenResponse = z.object({ access_token: z.string().check(z.minLength(1)) })
+
+/** No server issues it: what is asked about it concerns whoever asks. */
+export const NOBODYS_TOKEN = 'rescind-asks-who-it-is'
 
 interface Endpoints {
   readonly revocation: string
@@ -49,12 +64,11 @@ export async function openClient(settings: Settings, secret: string, http: Http)
   const { clientId, clientSecret } = parseSecret(secret)
   const endpoints =
     settings.endpoints.from === 'discovered' ? await discover(http, settings.issuer) : configured(settings.endpoints)
-  // RFC 6749, section 2.3.1: both parts are form-encoded before they are joined.
-  const authorization = `Basic ${Buffer.from(`${formEncode(clientId)}:${formEncode(clientSecret)}`).toString('base64')}`
-  const post = (endpoint: string, form: Readonly<Record<string, string>>) =>
+  const authorization = basic(clientId, clientSecret)
+  const post = (endpoint: string, form: Readonly<Record<string, string>>, as = authorization) =>
     http.request(endpoint, {
       method: 'POST',
-      headers: { authorization, accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded' },
+      headers: { authorization: as, accept: 'application/json', 'content-type': 'application/x-www-form-urlencoded' },
       body: new URLSearchParams(form).toString(),
     })
 
@@ -95,8 +109,38 @@ export async function openClient(settings: Settings, secret: string, http: Http)
       if (answer.status !== 200 || !parsed.success) throw answer.nonsense('the token endpoint')
       return parsed.data.access_token
     },
+
+    async authenticates(id, secret) {
+      const answer = await post(
+        endpoints.revocation,
+        { token: NOBODYS_TOKEN, token_type_hint: 'access_token' },
+        basic(id, secret),
+      )
+      const error = OAuthError.safeParse(answer.json).data?.error
+      // RFC 6749, section 5.2: failed client authentication is invalid_client, with 401 for one by header.
+      if (answer.status === 401 || error === 'invalid_client') return false
+      if (answer.status === 200 || ((answer.status === 400 || answer.status === 403) && error !== undefined)) return true
+      throw answer.nonsense('the revocation endpoint')
+    },
+
+    async registration(method, address, token) {
+      const answer = await http.request(address, {
+        method,
+        headers: { authorization: `Bearer ${token}`, accept: 'application/json' },
+      })
+      const { status } = answer
+      if (status === 401 || status === 403) return { status: 'refused', http: status }
+      if (status === 404 || status === 410 || (method === 'DELETE' && status === 204)) return { status: 'gone', http: status }
+      const parsed = Registration.safeParse(answer.json)
+      if (method === 'GET' && status === 200 && parsed.success) return { status: 'found', clientId: parsed.data.client_id }
+      throw answer.nonsense('the client registration')
+    },
   }
 }
+
+/** RFC 6749, section 2.3.1: both parts are form-encoded before they are joined. */
+const basic = (clientId: string, clientSecret: string) =>
+  `Basic ${Buffer.from(`${formEncode(clientId)}:${formEncode(clientSecret)}`).toString('base64')}`
 
 const refusedClient = (endpoint: string, status: number) =>
   new IssuerRefused(`OAuth: the ${endpoint} endpoint refuses the admin client (${status})`)

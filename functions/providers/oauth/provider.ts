@@ -2,18 +2,18 @@ import type { Answer, IssuerHandle, Liveness, Provider, ProviderModule, Subject,
 import { IssuerError, IssuerRefused, IssuerThrottled } from '../contract.ts'
 import { Http } from '../http.ts'
 import type { OAuthClient, RevocationAnswer } from './client.ts'
-import { openClient } from './client.ts'
-import type { Secret, Settings, Target } from './definition.ts'
+import { NOBODYS_TOKEN, openClient } from './client.ts'
+import { cutClient, livenessOfClient } from './clients.ts'
+import type { Secret, Settings, Target, TokenSecret, TokenTarget } from './definition.ts'
 import { definition, livesOn } from './definition.ts'
 
-type TokenSubject = Subject<Target, Secret>
-type Batch = readonly TokenSubject[]
+type OAuthSubject = Subject<Target, Secret>
+type Batch = readonly OAuthSubject[]
 
 /** Tokens worked on at once, within one batch. */
 const AT_ONCE = 5
 /** After this no further token of a batch is begun, so that one batch stays below `limits.callSeconds`. */
 const BATCH_MILLISECONDS = 20_000
-const NOBODYS_TOKEN = 'rescind-checks-its-own-authentication'
 /** Between an accepted revocation and the next try, where the token is still active. */
 const LAG_SECONDS = 5
 
@@ -60,7 +60,7 @@ class OAuthProvider implements Provider<Target, Secret, never> {
       (subject) => this.#cut(look, subject),
       (error, begun) => ({
         status: 'retry',
-        said: error?.message ?? 'OAuth: the batch took too long, this token was not begun',
+        said: error?.message ?? 'OAuth: the batch took too long, this one was not begun',
         // Whoever is throttled has done nothing: what comes after a cut is caught there.
         effect: begun && !(error instanceof IssuerThrottled) ? 'unknown' : 'none',
         ...hintOf(error),
@@ -81,8 +81,9 @@ class OAuthProvider implements Provider<Target, Secret, never> {
     this.#http.close()
   }
 
-  async #cut(look: Look, { target, secret }: TokenSubject): Promise<Answer> {
-    if (secret === undefined) return { status: 'irrevocable', said: 'the lease holds no token to show to the issuer' }
+  async #cut(look: Look, { target, secret }: OAuthSubject): Promise<Answer> {
+    if ('client' in target) return await cutClient(look.client, this.#settings, target, secret)
+    if (!isToken(secret)) return { status: 'irrevocable', said: 'the lease holds no token to show to the issuer' }
     const before = await look.at(target, secret)
     const answer = await look.client.revoke(secret.token, target.tokenType)
     // Seen active and then inactive is proof, whatever else the admin client may see.
@@ -92,11 +93,12 @@ class OAuthProvider implements Provider<Target, Secret, never> {
     return this.#livesOn(target) && (cut.status === 'revoked' || cut.status === 'absent') ? uncuttable(target, cut.said) : cut
   }
 
-  async #liveness(look: Look, { target, secret }: TokenSubject): Promise<Liveness> {
+  async #liveness(look: Look, { target, secret }: OAuthSubject): Promise<Liveness> {
+    if ('client' in target) return await livenessOfClient(look.client, target, secret)
     if (target.expiresAt !== undefined && Date.parse(target.expiresAt) <= this.#tools.now()) {
       return { status: 'dead', said: `expired at ${target.expiresAt}` }
     }
-    if (secret === undefined) return { status: 'unknown', said: 'the lease holds no token to ask about' }
+    if (!isToken(secret)) return { status: 'unknown', said: 'the lease holds no token to ask about' }
     const { active, sees } = await look.at(target, secret)
     if (active === true) return { status: 'alive', said: 'introspection: active' }
     if (active === undefined) return { status: 'unknown', said: 'introspection is not configured' }
@@ -108,7 +110,7 @@ class OAuthProvider implements Provider<Target, Secret, never> {
   }
 
   /** A self-contained access token that has not ended by itself yet. */
-  #livesOn(target: Target): boolean {
+  #livesOn(target: TokenTarget): boolean {
     return livesOn(this.#settings, target, this.#tools.now())
   }
 
@@ -118,7 +120,7 @@ class OAuthProvider implements Provider<Target, Secret, never> {
    */
   async #eachOf<Result>(
     batch: Batch,
-    work: (subject: TokenSubject) => Promise<Result>,
+    work: (subject: OAuthSubject) => Promise<Result>,
     left: (error: IssuerError | undefined, begun: boolean) => Result,
   ): Promise<Result[]> {
     const deadline = this.#tools.now() + BATCH_MILLISECONDS
@@ -153,6 +155,8 @@ class OAuthProvider implements Provider<Target, Secret, never> {
   }
 }
 
+const isToken = (secret: Secret | undefined): secret is TokenSecret => secret !== undefined && 'token' in secret
+
 const hintOf = (error: IssuerError | undefined): { readonly afterSeconds?: number; readonly throttled?: true } => ({
   ...(error?.afterSeconds === undefined ? {} : { afterSeconds: error.afterSeconds }),
   ...(error instanceof IssuerThrottled ? { throttled: true } : {}),
@@ -185,7 +189,7 @@ class Look {
     else await this.client.introspect(NOBODYS_TOKEN, 'access_token')
   }
 
-  async at({ tokenType, clientId }: Target, { token }: Secret): Promise<Sight> {
+  async at({ tokenType, clientId }: TokenTarget, { token }: TokenSecret): Promise<Sight> {
     const { introspects } = this.#settings
     if (introspects === 'none') return { sees: false, active: undefined }
     const active = await this.client.introspect(token, tokenType)
@@ -214,7 +218,7 @@ class Look {
   }
 }
 
-function cutAnswer(target: Target, before: Sight, answer: RevocationAnswer, after: Sight): Answer {
+function cutAnswer(target: TokenTarget, before: Sight, answer: RevocationAnswer, after: Sight): Answer {
   if (answer.status === 'error') return errorAnswer(target, answer, after)
   if (after.active === undefined)
     return { status: 'revoked', said: 'revocation accepted (200); there is no introspection to prove it' }
@@ -237,7 +241,7 @@ function cutAnswer(target: Target, before: Sight, answer: RevocationAnswer, afte
 }
 
 /** RFC 7009, section 2.2.1, and servers that hide an error behind 200. */
-function errorAnswer(target: Target, { http, error }: Extract<RevocationAnswer, { status: 'error' }>, after: Sight): Answer {
+function errorAnswer(target: TokenTarget, { http, error }: Extract<RevocationAnswer, { status: 'error' }>, after: Sight): Answer {
   const said = `the revocation endpoint answers ${http} ${error}`
   if (error === 'unsupported_token_type') return uncuttable(target, said)
   if (error === 'invalid_token' && after.active === false && after.sees) {
@@ -247,7 +251,7 @@ function errorAnswer(target: Target, { http, error }: Extract<RevocationAnswer, 
   return { status: 'irrevocable', said: after.active === true ? `${said}; introspection: still active` : said }
 }
 
-function uncuttable({ expiresAt, tokenType }: Target, why: string): Answer {
+function uncuttable({ expiresAt, tokenType }: TokenTarget, why: string): Answer {
   const said =
     tokenType === 'access_token' ? `the access token cannot be cut, resource servers may honour it to its expiry: ${why}` : why
   return { status: 'unsupported', said, ...(expiresAt === undefined ? {} : { livesUntil: expiresAt }) }

@@ -15,10 +15,23 @@ export interface LocalOAuth {
   readonly client: { readonly clientId: string; readonly clientSecret: string }
   /** Issues an access and a refresh token of one grant for `subject`, over HTTP. `expiresAt` is the access token's, RFC 3339. */
   issueToken(subject: string): Promise<IssuedTokens>
+  /** Registers a client of its own (RFC 7591), which may get tokens for itself, over HTTP. */
+  registerClient(name: string): Promise<RegisteredClient>
+  /** Where a client's registration is managed (RFC 7592), with `{client_id}` for its id. */
+  readonly clients: string
+  /** A token of a client's own (client_credentials), or `undefined` where the server refuses its secret. */
+  tokenOf(client: Pick<RegisteredClient, 'clientId' | 'clientSecret'>): Promise<string | undefined>
   /** Does the server still honour the token? An access token is shown to the userinfo endpoint, a refresh token is used. */
   honours(token: string, tokenType: 'access_token' | 'refresh_token'): Promise<boolean>
   /** Safe to call twice. */
   stop(): Promise<void>
+}
+
+export interface RegisteredClient {
+  readonly clientId: string
+  readonly clientSecret: string
+  /** The registration access token. */
+  readonly registrationToken: string
 }
 
 export interface IssuedTokens {
@@ -118,7 +131,8 @@ export async function startOAuth(
   // Characters that client_secret_basic must form-encode (RFC 6749, section 2.3.1).
   const admin = { clientId: 'rescind:admin', clientSecret: `${secrets.adminSecret}+/ %` }
   const client = { clientId: 'workloads', clientSecret: secrets.clientSecret }
-  listener = makeProvider(issuer, memory, admin, client, secrets).callback()
+  const initialAccessToken = randomBytes(24).toString('base64url')
+  listener = makeProvider(issuer, memory, admin, client, { ...secrets, initialAccessToken }).callback()
 
   const local = `http://${HOST}:${port}`
   const tokenRequest = (body: Readonly<Record<string, string>>) =>
@@ -153,6 +167,38 @@ export async function startOAuth(
         clientId: client.clientId,
         expiresAt: new Date(Math.floor(Date.now() / 1000 + issued.expires_in) * 1000).toISOString(),
       }
+    },
+    clients: `${issuer}/reg/{client_id}`,
+    async registerClient(name) {
+      const response = await fetch(`${local}/reg`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${initialAccessToken}`, 'content-type': 'application/json' },
+        body: JSON.stringify({
+          client_name: name,
+          grant_types: ['client_credentials'],
+          response_types: [],
+          redirect_uris: [],
+          id_token_signed_response_alg: 'ES256',
+        }),
+      })
+      if (!response.ok) throw new Error(`the local authorization server registered no client: ${await response.text()}`)
+      const registered = (await response.json()) as Record<'client_id' | 'client_secret' | 'registration_access_token', string>
+      return {
+        clientId: registered.client_id,
+        clientSecret: registered.client_secret,
+        registrationToken: registered.registration_access_token,
+      }
+    },
+    async tokenOf({ clientId, clientSecret }) {
+      const response = await fetch(`${local}/token`, {
+        method: 'POST',
+        headers: { authorization: `Basic ${btoa(`${encodeURIComponent(clientId)}:${encodeURIComponent(clientSecret)}`)}` },
+        body: new URLSearchParams({ grant_type: 'client_credentials' }),
+      })
+      const body = (await response.json()) as { readonly access_token?: string; readonly error?: string }
+      if (response.ok) return body.access_token
+      if (response.status === 401 && body.error === 'invalid_client') return undefined
+      throw new Error(`the local authorization server answered ${response.status}`)
     },
     async honours(token, tokenType) {
       const response =
@@ -191,7 +237,7 @@ function makeProvider(
   memory: Memory,
   admin: LocalOAuth['admin'],
   client: LocalOAuth['client'],
-  secrets: { readonly cookieKey: string; readonly signingKey: JsonWebKey },
+  secrets: { readonly cookieKey: string; readonly signingKey: JsonWebKey; readonly initialAccessToken: string },
 ): Provider {
   const isAdmin = (_context: unknown, asking: { readonly clientId: string }) => asking.clientId === admin.clientId
   const registration = (of: LocalOAuth['client'], grants: readonly string[]) => ({
@@ -215,7 +261,10 @@ function makeProvider(
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       introspection: { enabled: true, allowedPolicy: isAdmin },
+      // A client may show any token to the revocation endpoint; without rights it gets 200, and nothing is done.
       revocation: { enabled: true, allowedPolicy: isAdmin },
+      registration: { enabled: true, initialAccessToken: secrets.initialAccessToken },
+      registrationManagement: { enabled: true, rotateRegistrationAccessToken: false },
     },
     findAccount: async (_context: unknown, id: string) => ({ accountId: id, claims: async () => ({ sub: id }) }),
     rotateRefreshToken: false,

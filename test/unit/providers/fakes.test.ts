@@ -1,3 +1,8 @@
+import type {
+  Secret as OAuthSecret,
+  Settings as OAuthSettings,
+  Target as OAuthTarget,
+} from '../../../functions/providers/oauth/definition.ts'
 import { FakeOAuth } from '../../../functions/providers/oauth/fake.ts'
 import type { Target } from '../../../functions/providers/postgresql/definition.ts'
 import { FakePostgresql } from '../../../functions/providers/postgresql/fake.ts'
@@ -70,13 +75,13 @@ conformance(
 )
 
 const oauth = new FakeOAuth()
-conformance(oauth.module, 'fake oauth', async () => ({
+conformance<OAuthTarget, OAuthSecret, never, OAuthSettings>(oauth.module, 'fake oauth', async () => ({
   issuer: { name: 'idp', settings: oauth.settings() },
   adminSecret: JSON.stringify(oauth.admin),
   wrongSecret: JSON.stringify({ clientId: 'rescind', clientSecret: 'wrong-secret' }),
   faults: faultsOf(oauth),
   repeated: 'absent',
-  pasted: ({ subject: { secret } }) => [secret?.token ?? '', `Authorization: Bearer ${secret?.token}`],
+  pasted: ({ secrets: [token] }) => [`${token}`, `Authorization: Bearer ${token}`],
   mint: async () => {
     const { token } = oauth.issue('refresh_token')
     const target = { tokenType: 'refresh_token' as const }
