@@ -15,20 +15,14 @@ export interface OAuthClient {
   ownToken(): Promise<string | undefined>
   /** Does the server take this client secret? Shown by revoking, in that client's name, a token that nobody was given. */
   authenticates(clientId: string, clientSecret: string): Promise<boolean>
-  /** RFC 7592, section 2.1 and 2.3. `refused`: 401, the token is not (or no more) that of a client; `gone`: 204, 404, 410. */
-  registration(method: 'GET' | 'DELETE', address: string, token: string): Promise<RegistrationAnswer>
+  /** RFC 7592, section 2.3. Not done: 401 or 403, the registration access token is not (or no more) that of this client. */
+  deleteRegistration(address: string, token: string): Promise<{ readonly done: boolean; readonly http: number }>
 }
 
 /** `accepted`: 200 and nothing else, which says that the server does not know the token now. `error`: an OAuth error code. */
 export type RevocationAnswer =
   | { readonly status: 'accepted' }
   | { readonly status: 'error'; readonly http: number; readonly error: string }
-
-/** `found`: the registration of the client that it names. */
-export type RegistrationAnswer =
-  | { readonly status: 'found'; readonly clientId: string }
-  | { readonly status: 'gone'; readonly http: number }
-  | { readonly status: 'refused'; readonly http: number }
 
 const AdminSecret = z.strictObject({ clientId: z.string().check(z.minLength(1)), clientSecret: z.string().check(z.minLength(1)) })
 
@@ -41,8 +35,6 @@ const Metadata = z.object({
 })
 const Introspection = z.object({ active: z.boolean() })
 const OAuthError = z.object({ error: z.string().check(z.regex(/^[\x20-\x7e]{1,64}$/)) })
-/** RFC 7591, section 3.2.1. */
-const Registration = z.object({ client_id: z.string() })
 const TokenResponse = z.object({ access_token: z.string().check(z.minLength(1)) })
 
 /** No server issues it: what is asked about it concerns whoever asks. */
@@ -123,16 +115,11 @@ export async function openClient(settings: Settings, secret: string, http: Http)
       throw answer.nonsense('the revocation endpoint')
     },
 
-    async registration(method, address, token) {
-      const answer = await http.request(address, {
-        method,
-        headers: { authorization: `Bearer ${token}`, accept: 'application/json' },
-      })
+    async deleteRegistration(address, token) {
+      const answer = await http.request(address, { method: 'DELETE', headers: { authorization: `Bearer ${token}` } })
       const { status } = answer
-      if (status === 401 || status === 403) return { status: 'refused', http: status }
-      if (status === 404 || status === 410 || (method === 'DELETE' && status === 204)) return { status: 'gone', http: status }
-      const parsed = Registration.safeParse(answer.json)
-      if (method === 'GET' && status === 200 && parsed.success) return { status: 'found', clientId: parsed.data.client_id }
+      if (status === 204 || status === 404 || status === 410) return { done: true, http: status }
+      if (status === 401 || status === 403) return { done: false, http: status }
       throw answer.nonsense('the client registration')
     },
   }

@@ -11,7 +11,8 @@ const NO_SECRET = 'the lease holds no client secret and registration access toke
 /**
  * Deletes one client (RFC 7592, section 2.3), if it is still the one that the lease means: a client of the same id with
  * another secret is left alone. 401 for its registration token is no proof of anything, since a server answers so for a
- * client that is gone and for a token that was changed; what counts is whether the client's secret is taken.
+ * client that is gone and for a token that was changed; what counts is whether the client's secret is taken. Nothing is
+ * read first: a server may change the token with each answer that shows a registration (section 2.1), and lose us there.
  */
 export async function cutClient(
   admin: OAuthClient,
@@ -26,19 +27,12 @@ export async function cutClient(
   const address = clients.replace('{client_id}', () => encodeURIComponent(client))
   const taken = await admin.authenticates(client, secret.clientSecret)
   if (!taken) return { status: 'absent', said: 'the server refuses this client secret (invalid_client)' }
-  const registered = await admin.registration('GET', address, secret.registrationToken)
-  if (registered.status !== 'found') {
+  const deleted = await admin.deleteRegistration(address, secret.registrationToken)
+  if (!deleted.done) {
     return {
       status: 'irrevocable',
-      said: `the client's secret is taken, but its registration access token is not (${registered.http})`,
+      said: `the client's secret is taken, but its registration access token is not (${deleted.http})`,
     }
-  }
-  if (registered.clientId !== client) {
-    return { status: 'irrevocable', said: 'the registration access token is that of another client' }
-  }
-  const deleted = await admin.registration('DELETE', address, secret.registrationToken)
-  if (deleted.status === 'refused') {
-    return { status: 'irrevocable', said: `the server does not allow to delete the client (${deleted.http})` }
   }
   if (await admin.authenticates(client, secret.clientSecret)) {
     const said = 'the client was deleted, but its secret is still taken'
