@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Dynamo, Positions, StreamRecord } from './dynamodb.ts'
-import { openStream } from './dynamodb.ts'
 import type { Json, JsonObject } from './json.ts'
 import { arrayOf, isArray, isObject, numberOf, textOf } from './json.ts'
 import type { Functions } from './lambda.ts'
 import type { Matcher } from './pattern.ts'
 import { compilePattern } from './pattern.ts'
 import type { Received, Sqs } from './sqs.ts'
+import type { ReadRecords, StreamReader } from './streams.ts'
+import { openStreams } from './streams.ts'
 import type { Resource, Template } from './template.ts'
 import { TemplateError } from './template.ts'
 
@@ -36,16 +37,25 @@ export async function startMappings(options: MappingsOptions): Promise<Mappings>
   const stopping = new AbortController()
   const loops: Promise<void>[] = []
   const first = precedence()
+  const streams: StreamMapping[] = []
   const { template } = options
   for (const resource of template.ofType('AWS::Lambda::EventSourceMapping')) {
     if (String(template.property(resource, 'Enabled')) === 'false') continue
     const source = textOf(template.property(resource, 'EventSourceArn') ?? null, `${resource.logicalId}: EventSourceArn`)
     const common = readCommon(options, resource, source)
     if (source.includes(':sqs:')) loops.push(pollQueue(options, readQueue(options, resource, common), first, stopping.signal))
-    else if (source.includes(':dynamodb:'))
-      loops.push((await pollStream(options, readStream(options, resource, common), stopping.signal)).ended)
+    else if (source.includes(':dynamodb:')) streams.push(readStream(options, resource, common))
     else
       throw new TemplateError('unsupported-property', `${resource.logicalId}: ${source} is neither a queue nor a table's stream`)
+  }
+  // All are open before the first is read, and before this returns: nothing written from here on is missed.
+  const readers = await openStreams(
+    options.dynamo,
+    streams.map(({ logicalId, table, latest }) => ({ table, positions: positionsOf(options, logicalId), latest })),
+  )
+  for (const [place, mapping] of streams.entries()) {
+    const reader = readers[place]
+    if (reader !== undefined) loops.push(pollStream(options, mapping, reader, stopping.signal))
   }
   return {
     async stop() {
@@ -296,15 +306,19 @@ function readStream({ template }: MappingsOptions, resource: Resource, common: C
 const QUIET = 500
 const BUSY = 25
 
-/** Opens the stream before it returns, so that nothing written from here on is missed; then polls until `stop`. */
+function positionsOf({ positions }: MappingsOptions, mapping: string): Positions {
+  positions[mapping] ??= {}
+  return positions[mapping]
+}
+
+/** Polls an open stream until `stop`. */
 async function pollStream(
   options: MappingsOptions,
   mapping: StreamMapping,
+  stream: StreamReader,
   stop: AbortSignal,
-): Promise<{ ended: Promise<void> }> {
-  options.positions[mapping.logicalId] ??= {}
-  const positions = options.positions[mapping.logicalId] ?? {}
-  const stream = await openStream(options.dynamo, mapping.table, positions, mapping.latest)
+): Promise<void> {
+  const positions = positionsOf(options, mapping.logicalId)
   let wake: (() => void) | undefined
   let underWay = 0
   let stirred = false
@@ -341,7 +355,7 @@ async function pollStream(
     let held: Batch[] = []
     let heldSince = 0
     while (!stop.aborted) {
-      let batches: Batch[]
+      let batches: ReadRecords[]
       try {
         batches = await stream.read(Math.min(mapping.batchSize, 1000))
       } catch (error) {
@@ -448,7 +462,7 @@ async function pollStream(
     options.sqs.send(mapping.onFailure, JSON.stringify(note))
   }
 
-  return { ended: loop() }
+  await loop()
 }
 
 interface Batch {
@@ -456,7 +470,7 @@ interface Batch {
   readonly records: StreamRecord[]
 }
 
-function merge(held: readonly Batch[], more: readonly Batch[]): Batch[] {
+function merge(held: readonly Batch[], more: readonly ReadRecords[]): Batch[] {
   const merged = held.map(({ shard, records }) => ({ shard, records: [...records] }))
   for (const { shard, records } of more) {
     const same = merged.find((batch) => batch.shard === shard)
