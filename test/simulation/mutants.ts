@@ -253,17 +253,27 @@ export const MUTANTS: readonly Mutant[] = [
     breaks: 'G3',
     edits: one(
       'functions/store/work.ts',
-      `    remove: dueAt === undefined ? ['duePk', 'dueAt'] : [],
-    if: [['state', '=', 'open']],
-  }
-  const add = Object.entries(counts)`,
-      `    remove: dueAt === undefined ? ['duePk', 'dueAt'] : [],
-    if: [['pk', 'exists']],
-  }
-  const add = Object.entries(counts)`,
+      `    if: [
+      ['state', '=', 'open'],
+      // Another worker`,
+      `    if: [
+      ['pk', 'exists'],
+      // Another worker`,
     ),
     within: 400,
     seed: 74,
+  },
+  {
+    name: 'noted-unguarded',
+    says: 'What is only watched is noted whether or not its chunk was counted already.',
+    breaks: 'G3',
+    edits: one(
+      'functions/revoke/gather.ts',
+      'watching?.only === true ? noteWhileOpen : undefined',
+      'watching?.only === true && ids.length === 0 ? noteWhileOpen : undefined',
+    ),
+    about: ['modes'],
+    within: 2000,
   },
   {
     name: 'sealed-early',
