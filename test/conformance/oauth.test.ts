@@ -12,7 +12,7 @@ import { startOAuth } from '../../lib/local/issuers/oauth.ts'
 import { freePort } from '../../lib/local/issuers/postgres.ts'
 import { mac } from '../support/mac.ts'
 import type { Credential, Harness } from './suite.ts'
-import { conformance, expectNoSecret, rejection, startGate, tools, WARRANT } from './suite.ts'
+import { conformance, expectNoSecret, packageVersion, rejection, startGate, tools, WARRANT } from './suite.ts'
 
 type TokenType = TokenTarget['tokenType']
 
@@ -48,6 +48,7 @@ async function harness(tokenType: TokenType): Promise<Harness<Target, Secret, ne
     repeated: 'absent',
     mint: () => mint(server, tokenType),
     pasted: ({ secrets: [token] }) => [` ${token}\n`, `authorization: bearer ${token}`],
+    named: (token) => ({ lease: 'named', target: { tokenType }, secret: { token } }),
     neverExisted: () => ({
       subject: { lease: 'never', target: { tokenType }, secret: { token: 'never-issued' } },
       status: 'absent',
@@ -59,8 +60,17 @@ async function harness(tokenType: TokenType): Promise<Harness<Target, Secret, ne
   }
 }
 
-conformance(module, 'oauth, access tokens', () => harness('access_token'))
-conformance(module, 'oauth, refresh tokens', () => harness('refresh_token'))
+const REAL = {
+  against: 'real',
+  counterpart: `oidc-provider ${packageVersion('oidc-provider')}`,
+  lacks: {
+    poison: 'any token may be revoked by whoever may revoke at all',
+    namesake: 'a token is its own name: none comes after it',
+    throttled: 'oidc-provider never throttles; a 429 is played by the small server of the tests beside',
+  },
+} as const
+conformance(module, { ...REAL, title: 'access tokens' }, () => harness('access_token'), ['nonsense', 'named'])
+conformance(module, { ...REAL, title: 'refresh tokens' }, () => harness('refresh_token'), ['nonsense', 'named'])
 
 describe('oauth alone, on a real server', () => {
   let server: LocalOAuth

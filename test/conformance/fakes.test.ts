@@ -2,12 +2,12 @@ import type {
   Secret as OAuthSecret,
   Settings as OAuthSettings,
   Target as OAuthTarget,
-} from '../../../functions/providers/oauth/definition.ts'
-import { FakeOAuth } from '../../../functions/providers/oauth/fake.ts'
-import type { Target } from '../../../functions/providers/postgresql/definition.ts'
-import { FakePostgresql } from '../../../functions/providers/postgresql/fake.ts'
-import type { Faults } from '../../conformance/suite.ts'
-import { conformance } from '../../conformance/suite.ts'
+} from '../../functions/providers/oauth/definition.ts'
+import { FakeOAuth } from '../../functions/providers/oauth/fake.ts'
+import type { Target } from '../../functions/providers/postgresql/definition.ts'
+import { FakePostgresql } from '../../functions/providers/postgresql/fake.ts'
+import type { Faults } from './suite.ts'
+import { conformance } from './suite.ts'
 
 /** The fakes behave like the real issuers: they pass the same suite. */
 
@@ -15,14 +15,24 @@ function faultsOf(fake: { fault: 'none' | 'down' | 'refused' | 'other' | 'thrott
   const set = (fault: 'none' | 'down' | 'other') => async () => {
     fake.fault = fault
   }
-  // Nothing in memory hangs: a hang is what the provider makes of it, no answer.
-  return { down: set('down'), hang: set('down'), other: set('other'), heal: set('none') }
+  return {
+    down: set('down'),
+    // Nothing in memory hangs or babbles: either is what the provider makes of it, no answer.
+    hang: set('down'),
+    nonsense: set('down'),
+    other: set('other'),
+    async throttled() {
+      fake.fault = 'throttled'
+      return 7
+    },
+    heal: set('none'),
+  }
 }
 
 const postgresql = new FakePostgresql()
 conformance(
   postgresql.module,
-  'fake postgresql',
+  { against: 'fake', counterpart: 'the documentation of PostgreSQL 18, and what the embedded one does' },
   async () => {
     let serial = 0
     const name = () => {
@@ -56,6 +66,7 @@ conformance(
       repeated: 'revoked',
       pasted: ({ subject: { target } }) => [`postgres://${encodeURIComponent(target.role)}:x@db.fake/app`, `role ${target.role}`],
       mint,
+      named: (role) => ({ lease: 'named', target: { role } }),
       neverExisted: () => ({ subject: { lease: 'never', target: { role: 'never', oid: '4000000000' } }, status: 'absent' }),
       poison: async () => ({ subject: (await mint({ superuser: true })).subject, status: 'irrevocable' }),
       replace: async ({ subject: { target } }) => {
@@ -71,25 +82,38 @@ conformance(
       stop: async () => undefined,
     }
   },
-  ['poison', 'replace'],
+  ['poison', 'replace', 'named', 'nonsense', 'throttled'],
 )
 
 const oauth = new FakeOAuth()
-conformance<OAuthTarget, OAuthSecret, never, OAuthSettings>(oauth.module, 'fake oauth', async () => ({
-  issuer: { name: 'idp', settings: oauth.settings() },
-  adminSecret: JSON.stringify(oauth.admin),
-  wrongSecret: JSON.stringify({ clientId: 'rescind', clientSecret: 'wrong-secret' }),
-  faults: faultsOf(oauth),
-  repeated: 'absent',
-  pasted: ({ secrets: [token] }) => [`${token}`, `Authorization: Bearer ${token}`],
-  mint: async () => {
-    const { token } = oauth.issue('refresh_token')
-    const target = { tokenType: 'refresh_token' as const }
-    return { subject: { lease: token, target, secret: { token } }, secrets: [token], works: async () => oauth.honours(token) }
+conformance<OAuthTarget, OAuthSecret, never, OAuthSettings>(
+  oauth.module,
+  {
+    against: 'fake',
+    counterpart: 'RFC 7009, RFC 7662 and RFC 8414',
+    lacks: {
+      poison: 'any token may be revoked by whoever may revoke at all',
+      namesake: 'a token is its own name: none comes after it',
+    },
   },
-  neverExisted: () => ({
-    subject: { lease: 'never', target: { tokenType: 'refresh_token' }, secret: { token: 'never' } },
-    status: 'absent',
+  async () => ({
+    issuer: { name: 'idp', settings: oauth.settings() },
+    adminSecret: JSON.stringify(oauth.admin),
+    wrongSecret: JSON.stringify({ clientId: 'rescind', clientSecret: 'wrong-secret' }),
+    faults: faultsOf(oauth),
+    repeated: 'absent',
+    pasted: ({ secrets: [token] }) => [`${token}`, `Authorization: Bearer ${token}`],
+    mint: async () => {
+      const { token } = oauth.issue('refresh_token')
+      const target = { tokenType: 'refresh_token' as const }
+      return { subject: { lease: token, target, secret: { token } }, secrets: [token], works: async () => oauth.honours(token) }
+    },
+    named: (token) => ({ lease: 'named', target: { tokenType: 'refresh_token' }, secret: { token } }),
+    neverExisted: () => ({
+      subject: { lease: 'never', target: { tokenType: 'refresh_token' }, secret: { token: 'never' } },
+      status: 'absent',
+    }),
+    stop: async () => undefined,
   }),
-  stop: async () => undefined,
-}))
+  ['named', 'nonsense', 'throttled'],
+)
