@@ -37,14 +37,15 @@ export interface LocalKeycloak {
 export const keycloakMissing = (): string | undefined =>
   program('java') === undefined ? 'java is not installed' : program('mvn') === undefined ? 'mvn is not installed' : undefined
 
-/** Fetches the distribution once into `cache`, and starts it on a free port. `behind`: the port under which it is known. */
+/** Fetches the distribution once into `cache`, and starts it. `behind`: the port of the proxy by which it is known. */
 export async function startKeycloak(options: {
   readonly cache: string
   readonly folder: string
+  readonly port?: number
   readonly behind?: number
 }): Promise<LocalKeycloak> {
   const home = await distribution(options.cache)
-  const [port, management] = [await freePort(), await freePort()]
+  const [port, management] = [options.port ?? (await freePort()), await freePort()]
   const bootstrap = { user: 'bootstrap', password: randomBytes(16).toString('hex') }
   const local = `http://${HOST}:${port}`
   const issuer = `http://${HOST}:${options.behind ?? port}/realms/${REALM}`
