@@ -14,6 +14,8 @@ export interface Definition<Target = unknown, Secret = unknown, Lever = unknown,
   readonly target: z.ZodMiniType<Target>
   /** The part of the handle that is secret (the token itself): sealed at registration, opened only in this provider's worker. */
   readonly secret?: z.ZodMiniType<Secret>
+  /** The secret is a handle that anybody could make up: to show one proves nothing, so registering takes a right. */
+  readonly handleOnly?: true
   /** What one call needs to cut all that an identity holds at one issuer, reversibly. */
   readonly lever?: z.ZodMiniType<Lever>
   /** One issuer's configuration: where it is, how it is recognised. No secret in it. */
@@ -31,6 +33,11 @@ export interface Definition<Target = unknown, Secret = unknown, Lever = unknown,
    * others. Absent: every target names one.
    */
   namesMany?(target: Target): boolean
+  /**
+   * Whether `discover` lists a credential like this where it is there (a role, but not one of its sessions): only such a
+   * lease is missed in a list. Absent: every target's.
+   */
+  listed?(target: Target): boolean
   /**
    * Why a cut of this credential is known to be in vain before it is tried (a token that resource servers check by
    * themselves), and until when it lives; `undefined` where nothing speaks against it. Pure; `now` is RFC 3339.

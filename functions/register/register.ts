@@ -75,7 +75,8 @@ export function registrar(ports: RegisterPorts) {
     if (issuer === undefined) throw new ProblemError('issuer-unknown', `issuer ${request.issuer} is not configured`)
     const definition = ports.catalog[issuer.provider]
     if (definition === undefined) throw new ProblemError('provider-unknown', `provider ${issuer.provider} is not installed`)
-    if (!right.trusted && definition.secret === undefined && !mayHold(settings, caller, issuer.name))
+    const shown = definition.secret !== undefined && definition.handleOnly !== true
+    if (!right.trusted && !shown && !mayHold(settings, caller, issuer.name))
       throw new ProblemError(
         'forbidden',
         'the caller may not register credentials of this issuer for itself: whoever names another one’s could have it cut',
