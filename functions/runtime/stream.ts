@@ -1,6 +1,6 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb'
-import { plainMap } from '../store/attributes.ts'
 import { ForeignItem } from '../store/items.ts'
+import { readItem } from '../store/short-names.ts'
 import type { Item, ItemKey } from '../store/table.ts'
 import type { Log } from './ports.ts'
 
@@ -32,7 +32,7 @@ export interface Change {
 
 const image = (marshalled: Readonly<Record<string, unknown>> | undefined): Item | undefined =>
   // What DynamoDB streams is what this project's store wrote; the cast is to its marshalled form.
-  marshalled === undefined ? undefined : (plainMap(marshalled as Record<string, AttributeValue>) as Item)
+  marshalled === undefined ? undefined : (readItem(marshalled as Record<string, AttributeValue>) as Item)
 
 /** A record of the stream that is none, or whose images are not what the store writes. */
 export interface UnreadableRecord {

@@ -22,17 +22,19 @@ export function plainValue(attribute: AttributeValue): Exclude<Value, undefined>
   throw new TypeError('an attribute of the table is of a kind that nobody here writes')
 }
 
-export function plainMap(attributes: Readonly<Record<string, AttributeValue>>): Record<string, Exclude<Value, undefined>> {
+function plainMap(attributes: Readonly<Record<string, AttributeValue>>): Record<string, Exclude<Value, undefined>> {
   const plain: Record<string, Exclude<Value, undefined>> = {}
   for (const name in attributes) {
     const attribute = attributes[name]
-    if (attribute === undefined) continue
-    // An own property whatever its name: plain assignment to this one would set the prototype.
-    if (name === '__proto__')
-      Object.defineProperty(plain, name, { value: plainValue(attribute), enumerable: true, configurable: true, writable: true })
-    else plain[name] = plainValue(attribute)
+    if (attribute !== undefined) give(plain, name, plainValue(attribute))
   }
   return plain
+}
+
+/** An own property whatever its name: plain assignment to this one would set the prototype. */
+export function give<Value>(map: Record<string, Value>, name: string, value: Value): void {
+  if (name === '__proto__') Object.defineProperty(map, name, { value, enumerable: true, configurable: true, writable: true })
+  else map[name] = value
 }
 
 /** @throws RangeError for a number that is not kept exactly. What is undefined is left out, at any depth. */
@@ -49,9 +51,9 @@ export function attributeOf(value: Exclude<Value, undefined>): AttributeValue {
   return { M: attributesOf(value) }
 }
 
-export function attributesOf(map: Readonly<Record<string, Value | undefined>>): Record<string, AttributeValue> {
+function attributesOf(map: Readonly<Record<string, Value | undefined>>): Record<string, AttributeValue> {
   const attributes: Record<string, AttributeValue> = {}
-  for (const [name, value] of Object.entries(map)) if (value !== undefined) attributes[name] = attributeOf(value)
+  for (const [name, value] of Object.entries(map)) if (value !== undefined) give(attributes, name, attributeOf(value))
   return attributes
 }
 

@@ -13,7 +13,8 @@ import {
 } from '@aws-sdk/client-dynamodb'
 import * as z from 'zod/mini'
 import type { Clock, Randomness } from '../runtime/ports.ts'
-import { attributeOf, attributesOf, plainMap } from './attributes.ts'
+import { attributeOf } from './attributes.ts'
+import { readItem, shortName, storedItem } from './short-names.ts'
 import type {
   Check,
   Condition,
@@ -269,7 +270,7 @@ export function dynamoTable(tools: {
   }
 
   const putBatch = async (items: readonly Item[]): Promise<void> => {
-    let asked = items.map((item) => ({ PutRequest: { Item: attributesOf(versioned(item)) } }))
+    let asked = items.map((item) => ({ PutRequest: { Item: storedItem(versioned(item)) } }))
     for (let tried = 0; asked.length > 0; ) {
       const pending = asked
       const answer = await persist(() => client.send(new BatchWriteItemCommand({ RequestItems: { [table]: pending } })), always)
@@ -377,7 +378,7 @@ function placeholders() {
     path(path: Path): string {
       const steps = typeof path === 'string' ? [path] : path
       if (steps.length === 0) throw new RangeError('a path has at least one step')
-      return steps.map(name).join('.')
+      return steps.map((step, depth) => name(depth === 0 ? shortName(step) : step)).join('.')
     },
     value(value: Value): string {
       if (value === undefined) throw new RangeError('a value of an expression cannot be undefined')
@@ -439,7 +440,7 @@ export function compileWrite(operation: Write): CompiledPut | CompiledUpdate | K
 function compilePut(operation: Put): CompiledPut {
   const into = placeholders()
   const condition = compileConditions(operation.if, into)
-  return { Item: attributesOf(versioned(operation.put)), ...condition, ...into.attributes() }
+  return { Item: storedItem(versioned(operation.put)), ...condition, ...into.attributes() }
 }
 
 function compileUpdate(operation: Update): CompiledUpdate {
@@ -537,7 +538,7 @@ function projected<Range extends { readonly ExpressionAttributeNames?: Record<st
   only: readonly string[] | undefined,
 ): Range & { readonly ProjectionExpression?: string } {
   if (only === undefined) return range
-  const names = [...new Set(['pk', 'sk', ...only])]
+  const names = [...new Set(['pk', 'sk', ...only])].map(shortName)
   return {
     ...range,
     ProjectionExpression: names.map((_, place) => `#p${place}`).join(', '),
@@ -603,7 +604,7 @@ const keyOf = (key: ItemKey): Record<string, AttributeValue> => ({ pk: { S: key.
 const versioned = (item: Item): Item => (item['v'] === undefined ? { ...item, v: 1 } : item)
 
 function itemOf(attributes: Record<string, AttributeValue>): Item {
-  const content = plainMap(attributes)
+  const content = readItem(attributes)
   const { pk, sk } = content
   if (typeof pk !== 'string' || typeof sk !== 'string') throw new TypeError('the item has no pk and sk')
   return Object.assign(content, { pk, sk })

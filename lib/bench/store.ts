@@ -14,6 +14,7 @@ import {
   shardPartition,
   shardsOf,
 } from '../../functions/store/keys.ts'
+import { shortName } from '../../functions/store/short-names.ts'
 import type { ItemKey } from '../../functions/store/table.ts'
 import { Refused } from '../local/client.ts'
 import type { Json } from '../local/json.ts'
@@ -153,7 +154,7 @@ function* copies(plan: LeasePlan, file: ReturnType<typeof openStoreFile>): Gener
     // All but the lease itself only name it.
     return keys.map((_, index) =>
       index === 0
-        ? { id: { S: id }, fingerprint: { S: print }, duePk: { S: DUE.expiry(plan.issuer, id) }, target }
+        ? { [shortName('fingerprint')]: { S: print }, duePk: { S: DUE.expiry(plan.issuer, id) }, [shortName('target')]: target }
         : { lease: { S: id } },
     )
   }
@@ -187,7 +188,7 @@ function* copies(plan: LeasePlan, file: ReturnType<typeof openStoreFile>): Gener
 
 /** Moments, and the hash of the request by which a retry is known: nothing but registration reads it, so a copy keeps its model's. */
 function timeless(item: Attributes): Json {
-  const text = JSON.stringify({ ...item, digest: null, ttl: null })
+  const text = JSON.stringify({ ...item, [shortName('digest')]: null, ttl: null })
   return JSON.parse(text.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, 'then')) as Json
 }
 
