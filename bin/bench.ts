@@ -2,6 +2,7 @@ import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { PartName } from '../lib/bench/bench.ts'
 import { FULL, MILLION, PARTS, QUICK, runBench } from '../lib/bench/bench.ts'
+import { benched } from '../lib/bench/issuers.ts'
 import { terminal } from '../lib/local/terminal.ts'
 
 const USAGE = `npm run bench [-- part ...] [-- options]
@@ -10,6 +11,7 @@ Measures, prints tables and asserts nothing. Without parts, all of them: about t
 
   containment   time to the fence and to containment, from one lease to a million
   revoke        real PostgreSQL roles cut and deleted by the whole pipeline, beside loops that do nothing but the SQL
+  issuers       each real issuer by itself: credentials revoked a second through its provider, beside a tight loop
   register      registrations a second and their latency, with and without a running case
   cost          every billed unit of a case of 100,000 leases, priced, and of registrations
   growth        time and memory a lease, from a thousand leases to a hundred thousand
@@ -17,7 +19,8 @@ Measures, prints tables and asserts nothing. Without parts, all of them: about t
 
   --quick       small numbers, to see that it works: about three minutes
   --sizes LIST  numbers of roles for revoke (default: 500,2000,10000)
-  --rounds N    rounds of revoke (default: 3)
+  --rounds N    rounds of revoke and of issuers (default: 3)
+  --only LIST   these providers of issuers (default: every one whose server this machine has)
   --million     a million leases in growth as well
   --json FILE   writes what was measured, part by part, with machine, versions and seed; other parts in the file stay
   --help
@@ -31,6 +34,7 @@ const { values, positionals } = parseArgs({
     quick: { type: 'boolean' },
     sizes: { type: 'string' },
     rounds: { type: 'string' },
+    only: { type: 'string' },
     million: { type: 'boolean' },
     json: { type: 'string' },
     help: { type: 'boolean' },
@@ -46,14 +50,15 @@ const whole = (text: string, most: number): number =>
 const base = values.quick === true ? QUICK : FULL
 const sizes = values.sizes === undefined ? base.revoke.sizes : values.sizes.split(',').map((size) => whole(size.trim(), 100_000))
 const rounds = values.rounds === undefined ? base.revoke.rounds : whole(values.rounds, 100)
-const unknown = positionals.filter((name) => !isPart(name))
+const only = values.only?.split(',').map((name) => name.trim())
+const unknown = [...positionals.filter((name) => !isPart(name)), ...(only ?? []).filter((name) => !benched().includes(name))]
 
 if (values.help === true) {
   process.stdout.write(USAGE)
 } else if (unknown.length > 0 || [...sizes, rounds].some(Number.isNaN)) {
   const said =
     unknown.length > 0
-      ? `no such part: ${unknown.join(', ')}; there are ${PARTS.join(', ')}`
+      ? `no such part: ${unknown.join(', ')}; there are ${PARTS.join(', ')}, and of issuers ${benched().join(', ')}`
       : '--sizes and --rounds take whole numbers from 1'
   process.stderr.write(`${said}\n`)
   process.exitCode = 2
@@ -67,6 +72,7 @@ if (values.help === true) {
     scale: {
       ...base,
       revoke: { sizes, rounds },
+      issuers: { ...base.issuers, rounds: Math.min(rounds, 10), ...(only === undefined ? {} : { only }) },
       ...(values.million === true ? { growth: [...base.growth, MILLION] } : {}),
     },
     print: line,

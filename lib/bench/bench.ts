@@ -8,6 +8,8 @@ import { costText, measureCost } from './cost.ts'
 import type { GrowthRun, Size } from './growth.ts'
 import { containmentText, growthText, measureGrowth } from './growth.ts'
 import { install } from './installation.ts'
+import type { IssuersRun } from './issuers.ts'
+import { issuersText, measureIssuers } from './issuers.ts'
 import type { RegistrationRun } from './registrations.ts'
 import { measureRegistrations, registrationsText } from './registrations.ts'
 import type { Machine } from './report.ts'
@@ -17,13 +19,14 @@ import { measureRevocations, revocationsText } from './revocations.ts'
 import type { World } from './world.ts'
 import { makeWorld } from './world.ts'
 
-export const PARTS = ['containment', 'revoke', 'register', 'cost', 'growth', 'cold'] as const
+export const PARTS = ['containment', 'revoke', 'issuers', 'register', 'cost', 'growth', 'cold'] as const
 export type PartName = (typeof PARTS)[number]
 
 /** What a part measured. */
 export interface Measurements {
   readonly containment: readonly GrowthRun[]
   readonly revoke: readonly RevocationRun[]
+  readonly issuers: IssuersRun
   readonly register: RegistrationRun
   readonly cost: CostRun
   readonly growth: readonly GrowthRun[]
@@ -51,6 +54,7 @@ export interface Scale {
   readonly containment: readonly Size[]
   readonly growth: readonly Size[]
   readonly revoke: { readonly sizes: readonly number[]; readonly rounds: number }
+  readonly issuers: { readonly leases: number; readonly rounds: number; readonly only?: readonly string[] }
   readonly register: { readonly roles: number; readonly clients: number; readonly seconds: number }
   readonly cost: { readonly leases: number; readonly registrations: number }
   readonly imports: number
@@ -64,6 +68,7 @@ export const FULL: Scale = {
   containment: [contained(1, 5), contained(1000, 5), contained(100_000, 3), contained(1_000_000, 1)],
   growth: [followed(1000), followed(10_000), followed(100_000)],
   revoke: { sizes: [500, 2000, 10_000], rounds: 3 },
+  issuers: { leases: 1000, rounds: 3 },
   register: { roles: 10_000, clients: 4, seconds: 15 },
   cost: { leases: 100_000, registrations: 2000 },
   imports: 7,
@@ -74,6 +79,7 @@ export const QUICK: Scale = {
   containment: [contained(1, 2), contained(1000, 2)],
   growth: [followed(1000), followed(5000)],
   revoke: { sizes: [500], rounds: 1 },
+  issuers: { leases: 100, rounds: 1 },
   register: { roles: 500, clients: 4, seconds: 3 },
   cost: { leases: 2000, registrations: 200 },
   imports: 1,
@@ -134,6 +140,9 @@ export async function runBench({ parts, scale, json, print, progress }: BenchOpt
         case 'revoke':
           await part(name, await measureRevocations(await world(), { ...scale.revoke, folder: own, progress: told }))
           break
+        case 'issuers':
+          await part(name, await measureIssuers({ ...scale.issuers, folder: own, progress: told }))
+          break
         case 'register':
           await part(name, await measureRegistrations(await world(), { ...scale.register, folder: own, progress: told }))
           break
@@ -166,6 +175,7 @@ function keep(path: string, results: Results): void {
 const TITLES: Readonly<Record<PartName, string>> = {
   containment: 'Fence and containment',
   revoke: 'Revocations of real roles',
+  issuers: 'Issuer by issuer',
   register: 'Registrations',
   cost: 'Cost',
   growth: 'Growth',
@@ -175,6 +185,7 @@ const TITLES: Readonly<Record<PartName, string>> = {
 const texts: { readonly [Name in PartName]: (measured: Measurements[Name]) => string } = {
   containment: containmentText,
   revoke: revocationsText,
+  issuers: issuersText,
   register: registrationsText,
   cost: costText,
   growth: growthText,

@@ -1,45 +1,23 @@
 import { inspect } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { ProviderModule } from '../../functions/providers/contract.ts'
+import type { Property } from '../../lib/conformance/properties.ts'
+import { PROPERTIES } from '../../lib/conformance/properties.ts'
+import type { Against } from '../../lib/conformance/results.ts'
 import { cutting } from './suite/cutting.ts'
 import { failing } from './suite/failing.ts'
 import { finding } from './suite/finding.ts'
 import type { About, Credential, Extra, Harness } from './suite/harness.ts'
 import { expectNoSecret, secretParts, tools } from './suite/harness.ts'
-import type { Property } from './suite/properties.ts'
-import { PROPERTIES } from './suite/properties.ts'
 import type { Trial } from './suite/trial.ts'
 import { recorded } from './suite/trial.ts'
 import { undoing } from './suite/undoing.ts'
 
+export { packageVersion } from '../../lib/local/issuers/versions.ts'
 export type { Gate } from './suite/gate.ts'
 export { startGate } from './suite/gate.ts'
 export type { About, Credential, Faults, Harness, Minted, MintOptions, Nonsense, OpenSession } from './suite/harness.ts'
 export { expectNoSecret, rejection, tools, WARRANT } from './suite/harness.ts'
-export { packageVersion } from './suite/versions.ts'
-
-/** What a test tells the table of provider by property. */
-export interface Cell {
-  readonly provider: string
-  readonly property: Property
-  readonly against: About['against']
-  readonly counterpart: string
-  readonly title?: string
-}
-
-/** Properties that do not apply to a provider's issuer, and why. */
-export interface Lacking {
-  readonly provider: string
-  readonly against: About['against']
-  readonly lacks: NonNullable<About['lacks']>
-}
-
-declare module 'vitest' {
-  interface TaskMeta {
-    conformance?: Cell
-    lacking?: Lacking
-  }
-}
 
 /** Which property an extra shows. */
 const SHOWN_BY: Readonly<Record<Extra, Property>> = {
@@ -67,6 +45,11 @@ export function conformance<Target, Secret, Lever, Settings, Grants = unknown>(
   const about: About = typeof given === 'string' ? { title: given, against: 'real', counterpart: 'unnamed' } : given
   const { against, counterpart, missing, title, lacks = {}, runs = 'always' } = about
   const behind = against === 'fake' ? `the fake: ${counterpart}` : counterpart
+  const of: Against = {
+    ...{ provider: name, against, counterpart, runs, lacks },
+    ...(title === undefined ? {} : { title }),
+    ...(missing === undefined ? {} : { missing }),
+  }
   const skipped = missing !== undefined && !(runs === 'always' && required())
   if (missing !== undefined) {
     console.error(`\n*** ${name}: NOT shown against ${counterpart}: ${missing}. \`npm run servers\` installs what can be had.\n`)
@@ -77,10 +60,6 @@ export function conformance<Target, Secret, Lever, Settings, Grants = unknown>(
     const opened: { close(): Promise<void> }[] = []
     const said: unknown[] = []
     const secrets = new Set<string>()
-    const cell = (property: Property): Cell => ({
-      ...{ provider: name, property, against, counterpart },
-      ...(title === undefined ? {} : { title }),
-    })
     const sayOf = (id: Property) => PROPERTIES.find((property) => property.id === id)?.says ?? id
 
     const trial: Trial<Target, Secret, Lever, Settings, Grants> = {
@@ -91,7 +70,7 @@ export function conformance<Target, Secret, Lever, Settings, Grants = unknown>(
       },
       property(id, concerned, test) {
         if (!concerned || lacks[id] !== undefined) return
-        it(`${id}: ${sayOf(id)}`, { meta: { conformance: cell(id) } }, test)
+        it(`${id}: ${sayOf(id)}`, { meta: { conformance: { ...of, property: id } } }, test)
       },
       async connect(secret = harness.adminSecret) {
         const provider = await module.connect(harness.issuer, tools(secret, harness.environment)).catch((error: unknown) => {
@@ -148,7 +127,7 @@ export function conformance<Target, Secret, Lever, Settings, Grants = unknown>(
     })
 
     if (typeof given !== 'string') {
-      it('says why of each property that it lacks', { meta: { lacking: { provider: name, against, lacks } } }, () => {
+      it('says why of each property that it lacks', { meta: { conformance: of } }, () => {
         const silent = Object.entries(SHOWN_BY).filter(
           ([extra, id]) => !extras.some((one) => one === extra) && lacks[id] === undefined,
         )

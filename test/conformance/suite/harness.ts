@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { expect } from 'vitest'
 import type { Answer, Issued, IssuerHandle, Subject, Tools, Warrant } from '../../../functions/providers/contract.ts'
-import type { Property } from './properties.ts'
+import type { Property } from '../../../lib/conformance/properties.ts'
 
 /** Against what a provider is shown, and what cannot be shown there. */
 export interface About {

@@ -4,7 +4,7 @@ import type { Answer, Provider, ProviderModule, Subject } from '../../../functio
 import { mac } from '../../support/mac.ts'
 import type { Credential, Extra, Harness, OpenSession } from './harness.ts'
 import { WARRANT } from './harness.ts'
-import type { Property } from './properties.ts'
+import type { Property } from '../../../lib/conformance/properties.ts'
 
 /** One run of the suite: what its properties have in common. */
 export interface Trial<Target, Secret, Lever, Settings, Grants> {

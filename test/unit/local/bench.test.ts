@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { itemSize, readUnits, unitsOfWrite, writeUnits } from '../../../lib/bench/billing.ts'
-import { fillIn } from '../../../lib/bench/document.ts'
+import { fillIn } from '../../../lib/markdown.ts'
 
 const text = (bytes: number) => ({ S: 'x'.repeat(bytes) })
 const INDEXES = [{ name: 'due', partition: 'duePk', sort: 'dueAt' }]
