@@ -18,19 +18,27 @@ export interface Watch {
   unable(lease: Lease): { readonly said: string; readonly livesUntil?: string } | undefined
 }
 
+/** What a watch has to know of a provider. */
+type Known = Pick<Definition, 'capabilities' | 'forGood' | 'target' | 'settings' | 'uncuttable'>
+export type Catalog = Readonly<Record<string, Known>>
+
 /**
  * The watch over one issuer's leases in a case; `undefined` where all of them may be cut. It remembers what it read:
  * make one for each visit.
+ *
+ * @param definition the worker's provider; of an issuer that is not configured only each lease says which one it had
  */
 export function watchOver(
   table: Table,
   current: Case,
   name: string,
   issuer: Issuer | undefined,
-  definition: Pick<Definition, 'capabilities' | 'forGood' | 'target' | 'settings' | 'uncuttable'>,
+  definition: Known,
+  catalog: Catalog,
   now: string,
 ): Watch | undefined {
-  const someForGood = !definition.capabilities.restores || definition.forGood !== undefined
+  const someForGood = issuer === undefined || !definition.capabilities.restores || definition.forGood !== undefined
+  const providerOf = (lease: Lease): Known => (issuer === undefined ? (catalog[lease.provider] ?? definition) : definition)
   const held = (mode: string) => mode === 'observe' || (mode === 'contain' && someForGood)
   if (!modesAt(current, name, issuer).some(held)) return undefined
   const { shared } = policyOf(current.type, current.scope.kind)
@@ -43,7 +51,7 @@ export function watchOver(
   }
   return {
     async restraintOn(lease) {
-      const own = restraintOn(current, lease, issuer, canUndo(definition, lease.target))
+      const own = restraintOn(current, lease, issuer, canUndo(providerOf(lease), lease.target))
       if (own !== undefined || lease.sharing !== 'shared' || shared !== 'cut' || !observesSome(current, name, issuer)) return own
       // A compromise cuts a credential for all who hold it; one of them may only be watched.
       const spared = await once(bystanders, lease.fingerprint, () =>
@@ -52,10 +60,11 @@ export function watchOver(
       return spared ? { mode: 'observe', said: 'mode observe for another holder of the credential' } : undefined
     },
     unable(lease) {
-      if (definition.uncuttable === undefined) return undefined
-      const target = z.safeParse(definition.target, lease.target)
-      const settings = z.safeParse(definition.settings, issuer?.settings)
-      return target.success && settings.success ? definition.uncuttable(target.data, settings.data, now) : undefined
+      const { uncuttable, target: schema, settings: configured } = providerOf(lease)
+      if (uncuttable === undefined) return undefined
+      const target = z.safeParse(schema, lease.target)
+      const settings = z.safeParse(configured, issuer?.settings)
+      return target.success && settings.success ? uncuttable(target.data, settings.data, now) : undefined
     },
     watchedHolders: (lease) => once(watched, lease.fingerprint, () => watchedHolders(table, current.id, lease.fingerprint)),
   }

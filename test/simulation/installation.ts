@@ -401,6 +401,7 @@ export class Installation {
         secrets: this.secrets,
         open: opener({ keys: this.keys, clock }),
         limits: settings.limits,
+        catalog: this.issuers.catalog,
         ...(settings.exempt === undefined ? {} : { exempt: settings.exempt }),
         ...(settings.outage === undefined ? {} : { outage: settings.outage }),
         environment: {},

@@ -264,18 +264,6 @@ export const MUTANTS: readonly Mutant[] = [
     seed: 74,
   },
   {
-    name: 'noted-unguarded',
-    says: 'What is only watched is noted whether or not its chunk was counted already.',
-    breaks: 'G3',
-    edits: one(
-      'functions/revoke/gather.ts',
-      'watching?.only === true ? noteWhileOpen : undefined',
-      'watching?.only === true && ids.length === 0 ? noteWhileOpen : undefined',
-    ),
-    about: ['modes'],
-    within: 2000,
-  },
-  {
     name: 'sealed-early',
     says: 'A case is sealed before its identities are listed.',
     breaks: 'G3',

@@ -309,6 +309,12 @@ export class Oracle {
     return operations.some((one) => one.do === 'unconfigure' && world.issuers[one.issuer]?.name === issuer)
   }
 
+  private hadMode(issuer: string): boolean {
+    const { operations, world } = this.schedule
+    const place = world.issuers.findIndex(({ name }) => name === issuer)
+    return world.issuers[place]?.environment !== undefined || operations.some((one) => one.do === 'mode' && one.issuer === place)
+  }
+
   private isParkedOnly({ outcomes }: Lease): boolean {
     return Object.values(outcomes).every(({ outcome }) => outcome === 'parked' || outcome === 'observed')
   }
@@ -336,8 +342,9 @@ export class Oracle {
     const status = meaning.status()
     for (const lease of leases) {
       const sure = status.get(lease.id)
-      // A worker of another provider parks what it cannot reach, and does not know that it may only be watched.
-      const unreached = lease.state === 'cutting' && this.wasAway(lease.issuer) && this.isParkedOnly(lease)
+      // An issuer that is not configured has neither a mode nor an environment of its own: what these alone would spare is parked, or given back.
+      const spared = (lease.state === 'cutting' && this.isParkedOnly(lease)) || lease.state === 'released'
+      const unreached = spared && this.wasAway(lease.issuer) && this.hadMode(lease.issuer)
       if (sure === 'no' && lease.acknowledged && lease.state !== 'live' && !unreached)
         this.wrong(`G2 lease ${this.shown(lease)} is ${lease.state}, and nothing was meant to end it`)
       if (

@@ -28,7 +28,12 @@ async function prepared(leases: number): Promise<{ table: Table; chunk: () => Pr
       applied: {},
       counts: noOutcomes(),
     },
-    ...Array.from({ length: leases }, (_, number) => ({ ...leaseItem(id(number)), kind: 'lease', id: id(number), state: 'live' })),
+    ...Array.from({ length: leases }, (_, number) => ({
+      ...leaseItem(id(number)),
+      kind: 'lease',
+      id: id(number),
+      state: 'live',
+    })),
   ])
   const chunk = async () => {
     const found = await chunkOf(table, 'one', 'identity#identity#0', '000001')
