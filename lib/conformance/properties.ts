@@ -5,14 +5,14 @@
 
 export const GROUPS = {
   cut: 'cuts',
-  again: 'again, at once',
-  others: 'nobody else',
+  again: 'again',
+  others: 'others',
   contain: 'contains',
   undo: 'undoes',
   find: 'finds',
   issue: 'mints',
   faults: 'faults',
-  issuer: 'right issuer',
+  issuer: 'issuer',
 } as const
 export type Group = keyof typeof GROUPS
 

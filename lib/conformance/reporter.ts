@@ -1,4 +1,5 @@
 import { basename } from 'node:path'
+import { stripVTControlCharacters } from 'node:util'
 import type { Reporter, TestCase, TestModule } from 'vitest/node'
 import type { Meta, Own, Results, Run } from './results.ts'
 
@@ -29,14 +30,16 @@ export class ConformanceReporter implements Reporter {
       this.#take(test, state, module)
       if (state === 'failed') this.#tell(test)
     }
-    const broken = module.state() === 'failed' && count.failed === 0
-    for (const error of broken ? module.errors() : [])
-      this.#print(`  FAIL ${module.relativeModuleId}\n${indented(error.message)}`)
-    this.failures += count.failed + (broken ? 1 : 0)
+    // A hook that throws has its tests skipped; they were not shown, so that is a failure.
+    const errors = [...module.errors(), ...[...module.children.allSuites()].flatMap((suite) => suite.errors())]
+    for (const error of errors) this.#print(`  FAIL ${module.relativeModuleId}\n${indented(error.message)}`)
+    if (errors.length > 0) this.#ownOf(module).failed += errors.length
+    const broken = errors.length > 0
+    this.failures += count.failed + errors.length
     this.#skipped += count.skipped
     this.#passed += count.passed
     const words = [`${count.passed} passed`]
-    if (count.failed > 0 || broken) words.push(broken ? 'it could not be run' : `${count.failed} FAILED`)
+    if (count.failed > 0 || broken) words.push(broken ? 'NOT all of it could be run' : `${count.failed} FAILED`)
     if (count.skipped > 0) words.push(`${count.skipped} skipped`)
     this.#print(
       `${basename(module.relativeModuleId).padEnd(36)} ${words.join(', ')} (${(module.diagnostic().duration / 1000).toFixed(1)} s)`,
@@ -65,20 +68,26 @@ export class ConformanceReporter implements Reporter {
   #take(test: TestCase, state: keyof Own, module: TestModule): void {
     const { conformance: meta } = test.meta()
     if (meta === undefined) {
-      const file = basename(module.relativeModuleId)
-      const [provider] = this.#providers
-        .filter((name) => file.startsWith(name))
-        .toSorted((one, other) => other.length - one.length)
-      if (provider === undefined) return
-      const own = this.#own.get(provider) ?? { passed: 0, failed: 0, skipped: 0 }
-      own[state] += 1
-      this.#own.set(provider, own)
+      this.#ownOf(module)[state] += 1
       return
     }
     const key = JSON.stringify([meta.provider, meta.against, meta.counterpart, meta.title])
     const run = this.#runs.get(key) ?? { meta, passed: new Set(), failed: new Set(), skipped: new Set() }
     this.#runs.set(key, run)
     if (meta.property !== undefined) run[state].add(meta.property)
+  }
+
+  /** Counts of what stands beside the suite, by the provider of the file: of its suite, or its name's beginning. */
+  #ownOf(module: TestModule): { passed: number; failed: number; skipped: number } {
+    const file = basename(module.relativeModuleId)
+    const [shown] = [...module.children.allTests()].flatMap((test) => test.meta().conformance?.provider ?? [])
+    const [named = ''] = this.#providers
+      .filter((name) => file.startsWith(name))
+      .toSorted((one, other) => other.length - one.length)
+    const provider = shown ?? named
+    const own = this.#own.get(provider) ?? { passed: 0, failed: 0, skipped: 0 }
+    this.#own.set(provider, own)
+    return own
   }
 
   #tell(test: TestCase): void {
@@ -95,7 +104,7 @@ function stateOf(test: TestCase): keyof Own {
 }
 
 const indented = (text: string) =>
-  text
+  stripVTControlCharacters(text)
     .split('\n')
     .slice(0, MESSAGE_LINES)
     .map((line) => `    ${line.slice(0, 160)}`)

@@ -70,7 +70,10 @@ export function conformance<Target, Secret, Lever, Settings, Grants = unknown>(
       },
       property(id, concerned, test) {
         if (!concerned || lacks[id] !== undefined) return
-        it(`${id}: ${sayOf(id)}`, { meta: { conformance: { ...of, property: id } } }, test)
+        it(`${id}: ${sayOf(id)}`, { meta: { conformance: { ...of, property: id } } }, async () => {
+          if (broken !== undefined) throw broken
+          await test()
+        })
       },
       async connect(secret = harness.adminSecret) {
         const provider = await module.connect(harness.issuer, tools(secret, harness.environment)).catch((error: unknown) => {
@@ -93,7 +96,9 @@ export function conformance<Target, Secret, Lever, Settings, Grants = unknown>(
     }
 
     const logged: unknown[] = []
-    beforeAll(async () => {
+    // A hook that throws would have its tests skipped: they are to fail.
+    let broken: unknown
+    const begin = async () => {
       if (missing !== undefined && !skipped)
         throw new Error(`${counterpart} is missing, and this machine must have it: ${missing}`)
       for (const level of ['debug', 'log', 'info', 'warn', 'error'] as const) {
@@ -104,6 +109,11 @@ export function conformance<Target, Secret, Lever, Settings, Grants = unknown>(
         })
       }
       harness = await start()
+    }
+    beforeAll(async () => {
+      await begin().catch((error: unknown) => {
+        broken = error
+      })
     }, 120_000)
     afterEach(async () => {
       await harness?.faults.heal()

@@ -1,10 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect } from 'vitest'
 import type { Answer, Provider, ProviderModule, Subject } from '../../../functions/providers/contract.ts'
-import { mac } from '../../support/mac.ts'
+import type { Property } from '../../../lib/conformance/properties.ts'
 import type { Credential, Extra, Harness, OpenSession } from './harness.ts'
 import { WARRANT } from './harness.ts'
-import type { Property } from '../../../lib/conformance/properties.ts'
 
 /** One run of the suite: what its properties have in common. */
 export interface Trial<Target, Secret, Lever, Settings, Grants> {
@@ -98,14 +96,4 @@ export async function persistently<Target, Secret, Lever>(
     answers = answers.map((answer) => (answer.status === 'retry' ? (again.shift() ?? answer) : answer))
   }
   return answers
-}
-
-/** What a definition claims is named alike: one credential, one name. */
-export function expectSameCredential<Target, Secret>(
-  module: ProviderModule<Target, Secret>,
-  one: Subject<Target, Secret>,
-  other: Subject<Target, Secret>,
-): void {
-  const { definition } = module
-  expect(definition.credential(one.target, one.secret, mac)).toBe(definition.credential(other.target, other.secret, mac))
 }
