@@ -17,6 +17,7 @@ import { leversOf } from '../store/levers.ts'
 import type { Item, Table } from '../store/table.ts'
 import { completeProgress } from '../store/units.ts'
 import { closeAgain } from '../store/watch.ts'
+import { announceDiscovery } from './discoveries.ts'
 
 export interface ClosePorts {
   readonly table: Table
@@ -53,6 +54,12 @@ export function closer(ports: ClosePorts) {
         return
       case 'lease':
         return ranOut(before === undefined ? undefined : as('lease', before), as('lease', item))
+      case 'discovery':
+        return announceDiscovery(
+          ports.announcer,
+          before === undefined ? undefined : as('discovery', before),
+          as('discovery', item),
+        )
       case 'case':
         return moved(before === undefined ? undefined : as('case', before), as('case', item))
       default:

@@ -14,6 +14,11 @@ export const IssuerDeclaration = z.strictObject({
   mode: z.optional(Mode),
   /** Never called faster than this, whatever it would take. Left out: its provider's own ceiling. */
   limits: z.optional(z.strictObject({ callsPerSecond: z.number().check(z.minimum(0.1), z.maximum(10000)) })),
+  /**
+   * How often it is listed and compared with the leases, in seconds; 0: on demand alone. Left out: as `discovery.everySeconds` of
+   * the configuration says. Only where its provider can list.
+   */
+  discoverEverySeconds: z.optional(z.union([z.literal(0), z.int().check(z.minimum(3600), z.maximum(31_536_000))])),
   /** How long a cut credential is kept before it is deleted, in seconds; 0 deletes with the next sweep. */
   soakSeconds: z.optional(z.int().check(z.minimum(0), z.maximum(31536000))),
 })

@@ -36,5 +36,7 @@ export const WorkMessage = z.discriminatedUnion('kind', [
   z.strictObject({ v: z.literal(1), kind: z.literal('amend'), case: Key, lease: LeaseId, issuer: IssuerName }),
   /** Undo the cuts of one part of a restoration. */
   z.strictObject({ v: z.literal(1), kind: z.literal('restore'), restoration: Key, part: Key, issuer: IssuerName }),
+  /** Go on with a discovery of an issuer, from where it stands. */
+  z.strictObject({ v: z.literal(1), kind: z.literal('discover'), discovery: Key, issuer: IssuerName }),
 ])
 export type WorkMessage = z.infer<typeof WorkMessage>

@@ -31,6 +31,7 @@ export const ProblemCode = z.enum([
   'requester-cannot-approve',
   'restore-refused',
   'redrive-refused',
+  'discovery-refused',
   'throttled',
   'overloaded',
   'internal',

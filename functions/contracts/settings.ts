@@ -1,5 +1,6 @@
 import * as z from 'zod/mini'
 import { Discipline } from './discipline.ts'
+import { DiscoverySettings } from './discovery.ts'
 import { Modes } from './mode.ts'
 import { OutageSettings } from './outage.ts'
 import { IssuerName, name, TriggerType } from './primitives.ts'
@@ -99,6 +100,8 @@ export const Settings = z.strictObject({
   discipline: z.optional(Discipline),
   /** How the pipeline treats its own outages; absent: `DEFAULT_OUTAGE`. */
   outage: z.optional(OutageSettings),
+  /** How often issuers are listed and compared with the leases; absent: on demand alone. */
+  discovery: z.optional(DiscoverySettings),
   approvals: z.optional(Approvals),
   fuse: z.optional(Fuse),
   /** What an owner's leaving means for an identity that does not say: see the design's words. */

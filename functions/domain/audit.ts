@@ -1,6 +1,7 @@
 import type { AuditRecord } from '../contracts/audit.ts'
 import type { Modes } from '../contracts/mode.ts'
 import type { Outcome } from '../contracts/outcome.ts'
+import { tellAcceptance, tellDiscovery, tellFinding } from './audit-discovery.ts'
 import { parseLeaseId } from './keys.ts'
 import type {
   Actor,
@@ -88,6 +89,9 @@ const FOLLOWED: ReadonlySet<unknown> = new Set([
   'campaign',
   'fuse',
   'ask',
+  'discovery',
+  'finding',
+  'acceptance',
 ])
 
 /** The change's version where `auditOf` tells nothing of it. */
@@ -150,6 +154,12 @@ function tell(before: Version | undefined, after: Version): Told[] {
           ]
     case 'ask':
       return tellAsk(shaped(before), shaped(after))
+    case 'discovery':
+      return tellDiscovery(shaped(before), shaped(after))
+    case 'finding':
+      return tellFinding(shaped(before), shaped(after))
+    case 'acceptance':
+      return tellAcceptance(shaped(before), shaped(after))
     case 'restoration':
       return tellRestoration(shaped(before), shaped(after))
     case 'outage':

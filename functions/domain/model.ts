@@ -1,4 +1,5 @@
 import type { AskState, CaseDecision, CaseState } from '../contracts/case.ts'
+import type { DiscoveryState, FindingKind } from '../contracts/discovery.ts'
 import type { OwnerLeaves } from '../contracts/identity.ts'
 import type { LeaseState } from '../contracts/lease.ts'
 import type { Mode, Modes } from '../contracts/mode.ts'
@@ -373,6 +374,8 @@ export interface Issuer extends Stored {
   readonly mode?: Mode
   /** The ceiling of calls a second, where it is not its provider's. */
   readonly limits?: { readonly callsPerSecond: number }
+  /** 0: never by itself. Absent: as the configuration says. */
+  readonly discoverEverySeconds?: number
 }
 
 export interface Breaker extends Stored {
@@ -504,4 +507,96 @@ export interface RestorationPart extends Stored {
   /** Leases that are not given back, each with its reason: not tried again. */
   readonly refused: Readonly<Record<string, string>>
   readonly restored: number
+}
+
+/** One pass over all that an issuer lists. */
+export interface Discovery extends Stored {
+  readonly kind: 'discovery'
+  readonly id: string
+  readonly issuer: string
+  readonly provider: string
+  /** The issuer's version when it began: what another configuration lists is no part of this pass. */
+  readonly issuerVersion: number
+  readonly state: DiscoveryState
+  readonly requester: string
+  readonly reason?: string
+  readonly startedAt: string
+  readonly endedAt?: string
+  readonly said?: string
+  /** The last one that was done before it began. */
+  readonly previous?: string
+  /** Counted by each move of any of its cursors: whoever read it before moves nothing. */
+  readonly step: number
+  /** Behind which the page, the leases, the findings go on; absent at the beginning of each. */
+  readonly cursor?: string
+  /** Pages that were listed. */
+  readonly pages: number
+  /** When the last page was listed. */
+  readonly listedAt?: string
+  /** Tries of the page, since the last one that was listed. */
+  readonly attempts: number
+  readonly counts: {
+    readonly listed: number
+    readonly registered: number
+    readonly dormant: number
+    readonly unsettled: number
+    readonly unreadable: number
+    readonly leases: number
+  }
+  readonly found: Readonly<Record<FindingKind, number>>
+  readonly kept: Readonly<Record<FindingKind, number>>
+  readonly fresh: Readonly<Record<FindingKind, number>>
+  readonly accepted: Readonly<Record<FindingKind, number>>
+  readonly withdrawn: number
+  readonly cleared: number
+  /** The first new ones that are honoured and should not be. */
+  readonly alarming: readonly { readonly kind: FindingKind; readonly fingerprint: string; readonly shown: string }[]
+  readonly dueAt?: string
+  readonly resent?: number
+}
+
+/** What a discovery found. Holds names and moments as the issuer listed them, and no secret. */
+export interface Finding extends Stored {
+  readonly kind: 'finding'
+  readonly discovery: string
+  readonly issuer: string
+  readonly of: FindingKind
+  readonly fingerprint: string
+  readonly shown: string
+  readonly said: string
+  readonly standing: 'provisional' | 'new' | 'known' | 'cleared'
+  readonly firstSeenAt: string
+  readonly seenAt: string
+  readonly usable: boolean
+  readonly target: Readonly<Record<string, unknown>>
+  readonly own?: string
+  readonly identity?: string
+  readonly createdAt?: string
+  readonly lastUsedAt?: string
+  readonly expiresAt?: string
+  readonly lease?: string
+}
+
+/** Somebody has said why a finding is as it should be. */
+export interface Accepted extends Stored {
+  readonly kind: 'acceptance'
+  readonly issuer: string
+  readonly of: FindingKind
+  readonly fingerprint: string
+  /** A hash of the target: another incarnation is another finding. */
+  readonly incarnation: string
+  readonly reason: string
+  readonly until?: string
+  readonly withdrawn?: true
+}
+
+/** Which discovery of an issuer runs, and which was the last. */
+export interface Discoveries extends Stored {
+  readonly kind: 'discoveries'
+  readonly issuer: string
+  readonly running?: string
+  /** When the last one began, whatever became of it. */
+  readonly lastAt?: string
+  /** The last one that was done. */
+  readonly done?: string
 }

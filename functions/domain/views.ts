@@ -137,6 +137,7 @@ export const viewOfIssuer = (issuer: Issuer, breaker?: Breaker, pace?: IssuerVie
     mode: issuer.mode,
     environment: issuer.environment,
     limits: issuer.limits === undefined ? undefined : { ...issuer.limits },
+    discoverEverySeconds: issuer.discoverEverySeconds,
     breaker: breaker === undefined ? undefined : { until: breaker.openUntil, reason: breaker.reason, code: breaker.code },
     pace,
   }),

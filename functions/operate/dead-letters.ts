@@ -2,6 +2,7 @@ import * as z from 'zod/mini'
 import type { DeadLetterQueueView, DeadLetterView, RedriveAnswer } from '../contracts/dead-letter.ts'
 import { DeadLetterQueueName, Redrive } from '../contracts/dead-letter.ts'
 import { PlanMessage, WorkMessage } from '../contracts/message.ts'
+import { isOver } from '../domain/discovery.ts'
 import type { Actor, Chunk } from '../domain/model.ts'
 import { instant } from '../domain/time.ts'
 import type { DeadLetter, DeadLetters } from '../runtime/dead-letters.ts'
@@ -12,6 +13,7 @@ import { ProblemError } from '../runtime/problem-error.ts'
 import { campaignOf } from '../store/campaigns.ts'
 import { caseOf } from '../store/cases.ts'
 import { deathsOf, noteRedrive } from '../store/dead-letters.ts'
+import { discoveryOf } from '../store/discoveries.ts'
 import { ForeignItem } from '../store/items.ts'
 import { leverOf } from '../store/levers.ts'
 import { heartbeatOf } from '../store/outage.ts'
@@ -171,6 +173,10 @@ export function deadLetterDesk(ports: DeadLetterPorts) {
       const { restoration } = message
       const current = await restorationOf(table, restoration)
       return { kind, issuer, restoration, ...standing('the restoration', current?.state, current?.state === 'done') }
+    }
+    if (message.kind === 'discover') {
+      const current = await discoveryOf(table, issuer, message.discovery)
+      return { kind, issuer, ...standing('the discovery', current?.state, current !== undefined && isOver(current)) }
     }
     const current = await caseOf(table, message.case)
     const about = { kind, issuer, case: message.case }

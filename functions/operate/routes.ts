@@ -12,6 +12,7 @@ import { operatorCaller, Page } from './caller.ts'
 import { campaignRoutes } from './campaigns.ts'
 import { controlRoutes } from './control.ts'
 import { deadLetterRoutes } from './dead-letters.ts'
+import { discoveryRoutes } from './discoveries.ts'
 import { observedRoutes } from './observed.ts'
 import type { OperatePorts } from './operate.ts'
 import { operations } from './operate.ts'
@@ -92,6 +93,7 @@ export function operateRoutes(
     ...aliasRoutes(ports, as),
     ...campaignRoutes(ports, as),
     ...controlRoutes(ports, as),
+    ...discoveryRoutes(ports, as),
     ...(ports.deadLetters === undefined ? [] : deadLetterRoutes({ ...ports, deadLetters: ports.deadLetters }, as)),
     ...reinstateRoutes(ports, as),
     ...restoreRoutes(ports, as),

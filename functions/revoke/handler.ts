@@ -1,4 +1,5 @@
 import { WorkMessage } from '../contracts/message.ts'
+import { catalog } from '../providers/catalog.ts'
 import type { ProviderModule } from '../providers/contract.ts'
 import { kmsClient, secretsManagerClient, sqsClient } from '../runtime/aws.ts'
 import { readEnvironment } from '../runtime/environment.ts'
@@ -31,8 +32,10 @@ export function revokeHandler(module: ProviderModule) {
       secrets: secretStore(environment.secrets, { clock, client: secretsManagerClient }),
       open: opener({ keys, clock }),
       limits,
+      catalog,
       ...(environment.settings.exempt === undefined ? {} : { exempt: environment.settings.exempt }),
       ...(environment.settings.outage === undefined ? {} : { outage: environment.settings.outage }),
+      ...(environment.settings.discovery === undefined ? {} : { discovery: environment.settings.discovery }),
       environment: variables(),
       unreadable: (item) => keep.item({ reason: 'lease-unreadable', origin: `revoke/${module.definition.name}`, item }),
     }),

@@ -14,6 +14,7 @@ import { issuerOf } from '../store/issuers.ts'
 import { beginProbe, breakerOf, closeBreaker, dropProbe, openBreaker } from '../store/limits.ts'
 import type { Table } from '../store/table.ts'
 import { StoreBusy } from '../store/table.ts'
+import type { Around } from '../store/visits.ts'
 import type { Permits, Shared } from './permits.ts'
 import { NotNow, newShared, permits } from './permits.ts'
 
@@ -267,7 +268,7 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
       parameters: readonly unknown[],
       call: () => Promise<Result>,
     ): Promise<Result> {
-      const away = await mayCall(cost(BATCHED.has(method) ? sizeOf(parameters) : 1))
+      const away = await mayCall(cost(BATCHED.has(method) ? sizeOf(parameters) : method === 'discover' ? mostOf(parameters) : 1))
       if (away !== undefined) throw away
       let result: Result
       try {
@@ -343,6 +344,7 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
      *   that a cut of a paused case can be undone.
      * @param known the issuer, where it was just read
      * @param lane where there is no case to say it
+     * @param calling what may stand in the way, where it was just read
      */
     async reach(
       name: string,
@@ -350,12 +352,14 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
       current?: Pick<Case, 'id' | 'paused' | 'lane'>,
       known?: Issuer,
       lane: Lane = current?.lane ?? 'p1',
+      calling?: Around['calling'],
     ): Promise<Reached> {
-      const [why, issuer, breaker] = await Promise.all([
-        controlOf(table).then((control) => whyHeld(control, current)),
+      const [control, issuer, breaker] = await Promise.all([
+        calling === undefined ? controlOf(table) : calling.control,
         known ?? issuerOf(table, name),
-        breakerOf(table, name),
+        calling === undefined ? breakerOf(table, name) : calling.breaker,
       ])
+      const why = whyHeld(control, current)
       if (why !== undefined) return { kind: 'not-now', until: after(now(), STOPPED_SECONDS), said: why }
       if (issuer === undefined) return { kind: 'unknown', said: `issuer ${name} is not configured` }
       if (issuer.provider !== definition.name)
@@ -381,6 +385,8 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
 /** Clocks of workers differ by less, in seconds. */
 const SKEW_SECONDS = 2
 
+/** Of a page of a list, as many as may come. */
+const mostOf = ([_from, most]: readonly unknown[]): number => (typeof most === 'number' ? most : 1)
 const sizeOf = ([batch]: readonly unknown[]): number => (Array.isArray(batch) ? batch.length : 1)
 
 /** The first answer that says that the issuer throttled us. */

@@ -6,9 +6,8 @@ import { after, later, ttl } from '../domain/time.ts'
 import type { Answer, Provider, ProviderModule, Warrant } from '../providers/contract.ts'
 import { campaignOf } from '../store/campaigns.ts'
 import { unitName } from '../store/keys.ts'
-import { leasesOf } from '../store/leases.ts'
 import { keepLease, leaveBehind, markDeleted, markDeletion } from '../store/watch.ts'
-import { covered, writeGroups } from '../store/work.ts'
+import { covered, leasesCovered, writeGroups } from '../store/work.ts'
 import { eachAnswered, subjectsOf, unclear } from './issuer.ts'
 import type { WorkPorts } from './ports.ts'
 
@@ -63,10 +62,7 @@ export async function tidy(
   let retry: { said: string; seconds: number } | undefined
   let spends = false
   for await (const ids of covered(table, chunk, module.definition.limits.batch)) {
-    const found = await leasesOf(
-      table,
-      ids.map(({ id }) => id),
-    )
+    const found = await leasesCovered(table, ids)
     const ours = [...found.values()].filter(isOurs)
     const due = ours.filter((lease) => lease.state === 'ended' && mayDelete(current, lease, issuer))
     // Somebody is giving it back, or the mode forbids it now: it is looked at again.
@@ -131,10 +127,7 @@ export async function tidy(
   async function keepOn(): Promise<boolean> {
     let any = false
     for await (const ids of covered(table, chunk, PAGE)) {
-      const found = await leasesOf(
-        table,
-        ids.map(({ id }) => id),
-      )
+      const found = await leasesCovered(table, ids)
       const ours = [...found.values()].filter(isOurs)
       any ||= ours.length > 0
       const few = ttl(after(by.at, FEW_DAYS * DAY_SECONDS))

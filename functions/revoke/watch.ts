@@ -5,10 +5,10 @@ import { after, later, secondsUntil, ttl } from '../domain/time.ts'
 import type { Definition, Provider, ProviderModule, Warrant } from '../providers/contract.ts'
 import { IssuerError } from '../providers/contract.ts'
 import { unitName } from '../store/keys.ts'
-import { credentialOf, leasesOf } from '../store/leases.ts'
+import { credentialOf } from '../store/leases.ts'
 import type { Afterwards } from '../store/watch.ts'
 import { keepCase, nextOf, postponeWatch, resurrect } from '../store/watch.ts'
-import { covered } from '../store/work.ts'
+import { covered, leasesCovered } from '../store/work.ts'
 import type { issuerConnections, Reached } from './issuer.ts'
 import { eachAnswered, subjectsOf, unknowable } from './issuer.ts'
 import type { Again, WorkPorts } from './ports.ts'
@@ -125,10 +125,7 @@ async function look(
   const { table } = ports
   let seen: 'nothing' | 'dead' | 'busy' = 'nothing'
   for await (const ids of covered(table, chunk, module.definition.limits.batch)) {
-    const found = await leasesOf(
-      table,
-      ids.map(({ id }) => id),
-    )
+    const found = await leasesCovered(table, ids)
     const cut = [...found.values()].filter(
       (lease) =>
         lease.claims[current.id] === unitName(chunk) && lease.ended?.case === current.id && lease.ended.outcome === 'revoked',

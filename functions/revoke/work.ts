@@ -10,12 +10,13 @@ import { after, instant, later, secondsUntil, ttl } from '../domain/time.ts'
 import type { Answer, Liveness, Provider, ProviderModule, Warrant } from '../providers/contract.ts'
 import { IssuerError } from '../providers/contract.ts'
 import { Unusable } from '../runtime/unusable.ts'
-import { caseOf } from '../store/cases.ts'
 import { issuerOf } from '../store/issuers.ts'
 import { unitName } from '../store/keys.ts'
 import { answered, credentialsOf, finish, holdersOf, leasesOf, noteCut } from '../store/leases.ts'
 import { observationsOf } from '../store/observed.ts'
 import type { Write } from '../store/table.ts'
+import type { Around } from '../store/visits.ts'
+import { visited } from '../store/visits.ts'
 import { noteSoak } from '../store/watch.ts'
 import type { ChunkState, Seen } from '../store/work.ts'
 import {
@@ -77,18 +78,16 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
   /** The same actor, now: an attempt may take seconds, and the trail tells when each thing was true. */
   const at = (by: Actor): Actor => ({ ...by, at: now() })
 
-  async function load(message: UnitMessage): Promise<{ chunk: Chunk; current: Case } | undefined> {
-    const chunk =
-      message.kind === 'chunk'
-        ? await chunkOf(table, message.case, message.progress, message.chunk)
-        : await amendmentOf(table, message.case, message.lease)
+  async function load(message: UnitMessage): Promise<{ chunk: Chunk; current: Case; around: Around } | undefined> {
+    const found = await visited(table, message)
+    const { chunk } = found
     if (chunk === undefined) throw new Unusable(message.kind === 'chunk' ? 'chunk-gone' : 'amendment-gone')
     if (chunk.step === 'over') return undefined
-    const current = await caseOf(table, message.case)
+    const around = found.around()
     // What only watches what it cut may outlive the retention of its case.
-    if (current === undefined && chunk.step === 'watch') return undefined
-    if (current === undefined) throw new Unusable('case-gone')
-    return { chunk, current }
+    if (around.current === undefined && chunk.step === 'watch') return undefined
+    if (around.current === undefined) throw new Unusable('case-gone')
+    return { chunk, current: around.current, around }
   }
 
   async function work(message: UnitMessage): Promise<Again> {
@@ -105,14 +104,18 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       why: current.reason,
       at: now(),
     }
-    const issuer = chunk.step === 'watch' ? undefined : await issuerOf(table, chunk.issuer)
-    const watch = chunk.step === 'watch' ? undefined : watchOver(table, current, chunk.issuer, issuer, definition, by.at)
+    // A message may name another issuer than its chunk: then what was read with it is about that one.
+    const around = chunk.issuer === message.issuer ? loaded.around : undefined
+    const issuer = around === undefined ? await issuerOf(table, chunk.issuer) : around.issuer
+    const watch =
+      chunk.step === 'watch' ? undefined : watchOver(table, current, chunk.issuer, issuer, definition, ports.catalog, by.at)
     // An issuer that is down, or not configured, holds up nothing that may only be watched.
     const watched = watch === undefined ? undefined : await watchOnly(chunk, current, watch, by)
     if (watched !== undefined) return watched.again
     // What is looked after when all is cut is in no hurry, whatever its case was.
     const lane = chunk.step === 'watch' ? 'p2' : current.lane
-    const reached = await issuers.reach(chunk.issuer, by, current, issuer, lane)
+    const calling = watch === undefined ? around?.calling : undefined
+    const reached = await issuers.reach(chunk.issuer, by, current, issuer, lane, calling)
     if (chunk.step === 'watch') return watchChunk({ module, ports, issuers }, chunk, current, reached, by)
     if (reached.kind === 'unknown') return park(chunk, current, reached.said, by, watch)
     // Its first visit claims the leases and finds their descendants even where the issuer does not answer: they may hang on issuers that do.
@@ -482,7 +485,13 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
   }
 
   /** Counts the outcomes as they stand in the table, and ends the chunk. */
-  async function end(found: Chunk, current: Case, issuer: Issuer | undefined, by: Actor, watch: Watch | undefined): Promise<Again> {
+  async function end(
+    found: Chunk,
+    current: Case,
+    issuer: Issuer | undefined,
+    by: Actor,
+    watch: Watch | undefined,
+  ): Promise<Again> {
     // What is noted from here on, by whomever, keeps it from ending.
     const chunk = watch === undefined ? found : ((await readAgain(found)) ?? found)
     const counts = noOutcomes()
@@ -555,7 +564,9 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       seen,
     )
     // Its lease came at the last moment, and whoever recorded it found this amendment open and trusts it; or it was tried again, or something more was noted, meanwhile.
-    return done || (seen.missing === undefined && seen.parkedAs === undefined && chunk.notes === undefined) ? undefined : WAIT_SECONDS
+    return done || (seen.missing === undefined && seen.parkedAs === undefined && chunk.notes === undefined)
+      ? undefined
+      : WAIT_SECONDS
   }
 
   /** No worker can serve this issuer: its leases are parked with the reason, and tried again when it is configured. */

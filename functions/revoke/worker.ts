@@ -2,6 +2,7 @@ import type { WorkMessage } from '../contracts/message.ts'
 import type { ProviderModule } from '../providers/contract.ts'
 import { Postponed } from '../runtime/sqs-batch.ts'
 import { leverWorker } from './contain.ts'
+import { discoverWorker } from './discover.ts'
 import { locateWorker } from './locate.ts'
 import type { Again, WorkPorts } from './ports.ts'
 import { restoreWorker } from './restore.ts'
@@ -16,6 +17,7 @@ export function revokeWorker(module: ProviderModule, ports: WorkPorts) {
   const contain = leverWorker(module, ports, chunks.issuers)
   const locate = locateWorker(module, ports, chunks.issuers)
   const restore = restoreWorker(module, ports, chunks.issuers)
+  const discover = discoverWorker(module, ports, chunks.issuers)
   const visit = async (message: WorkMessage): Promise<Again> => {
     switch (message.kind) {
       case 'contain':
@@ -24,6 +26,8 @@ export function revokeWorker(module: ProviderModule, ports: WorkPorts) {
         return restore(message.restoration, message.part)
       case 'locate':
         return locate(message.case, message.issuer)
+      case 'discover':
+        return discover(message.issuer, message.discovery)
       default:
         return chunks.work(message)
     }

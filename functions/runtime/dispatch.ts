@@ -30,7 +30,7 @@ export interface Room {
 export const MOST_IN_QUEUE = 20_000
 /** Above so many, what was sent and not taken up is not sent again so soon. */
 const CROWD = 1000
-/** A count of a queue serves so long, in milliseconds. */
+/** A count of a queue, and an issuer's provider, serves so long, in milliseconds. */
 const COUNT_SERVES = 1000
 
 /**
@@ -41,14 +41,27 @@ const COUNT_SERVES = 1000
  * it cannot serve them and parks their leases, so that nothing waits for ever unseen.
  *
  * @param names logical names of the queues that this function may send to
- * @param clock tells when a queue is counted anew; without it, and where queues cannot be counted, there is always room
+ * @param clock tells when a queue is counted anew, and an issuer's provider is asked for; without it, and where queues cannot be
+ *   counted, there is always room
  */
 export function dispatcher(table: Table, queues: Queues, names: readonly string[], clock?: Clock): Dispatch {
   const anyWork = (lane: Lane) => names.find((name) => name.startsWith('work-') && name.endsWith(`-${lane}`))
   const counted = new Map<string, { at: number; messages: number }>()
+  const providers = new Map<string, { at: number; provider: string }>()
+
+  /** The provider of an issuer; known for as long as a count serves, for a planner asks for each shard and each page. */
+  async function providerOf(issuer: string): Promise<string | undefined> {
+    const known = providers.get(issuer)
+    const now = clock?.now() ?? Number.NaN
+    if (known !== undefined && now - known.at < COUNT_SERVES) return known.provider
+    const provider = (await issuerOf(table, issuer))?.provider
+    if (provider === undefined) providers.delete(issuer)
+    else providers.set(issuer, { at: now, provider })
+    return provider
+  }
 
   async function queueOf(lane: Lane, issuer: string): Promise<string> {
-    const provider = (await issuerOf(table, issuer))?.provider
+    const provider = await providerOf(issuer)
     const own = provider === undefined ? undefined : workQueue(provider, lane)
     const queue = own !== undefined && names.includes(own) ? own : anyWork(lane)
     if (queue === undefined) throw new Error('this function knows no work queue')

@@ -14,6 +14,7 @@ export const UNUSABLE = {
   'identity-gone': 'the identity that it is about is not in the table',
   'campaign-gone': 'the campaign that it is about is not in the table',
   'restoration-gone': 'the restoration that it is about is not in the table',
+  'discovery-gone': 'the discovery that it is about is not in the table',
   'item-unreadable': 'an item that it needs is of another kind, of an older or of an unknown schema',
   'lease-unreadable': 'the item of a lease is of another kind, of an older or of an unknown schema',
   'record-unreadable': 'a record of the table stream cannot be read',

@@ -28,9 +28,13 @@ export async function declareIssuer(table: Table, name: string, declaration: Iss
       // Whoever leaves it out means another change: nothing becomes bolder without a word.
       ...(declaration.mode === undefined ? [] : [['mode', declaration.mode] as const]),
       ...(declaration.limits === undefined ? [] : [['limits', plain(declaration.limits)] as const]),
+      ...(declaration.discoverEverySeconds === undefined
+        ? []
+        : [['discoverEverySeconds', declaration.discoverEverySeconds] as const]),
     ],
     remove: [
       ...(declaration.limits === undefined ? ['limits'] : []),
+      ...(declaration.discoverEverySeconds === undefined ? ['discoverEverySeconds'] : []),
       ...(declaration.adminSecret === undefined ? ['adminSecret'] : []),
       ...(declaration.environment === undefined ? ['environment'] : []),
     ],

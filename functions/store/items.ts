@@ -1,4 +1,5 @@
 import type {
+  Accepted,
   Ask,
   Breaker,
   Campaign,
@@ -6,7 +7,10 @@ import type {
   Chunk,
   Control,
   Credential,
+  Discoveries,
+  Discovery,
   Fence,
+  Finding,
   Fuse,
   Heartbeat,
   Identity,
@@ -46,6 +50,10 @@ interface Kinds {
   fuse: Fuse
   heartbeat: Heartbeat
   outage: Outage
+  discovery: Discovery
+  discoveries: Discoveries
+  finding: Finding
+  acceptance: Accepted
 }
 
 /**
@@ -70,6 +78,8 @@ const LEAST: Partial<Record<keyof Kinds, Readonly<Record<string, 'string' | 'num
   'restoration-part': { restoration: 'string', name: 'string', issuer: 'string', state: 'string' },
   campaign: { id: 'string', source: 'string' },
   outage: { from: 'string', to: 'string' },
+  discovery: { id: 'string', issuer: 'string', state: 'string', step: 'number', counts: 'object', found: 'object', kept: 'object' },
+  finding: { discovery: 'string', issuer: 'string', of: 'string', fingerprint: 'string' },
 }
 
 /**

@@ -61,6 +61,29 @@ export const limiterItem = (name: string): ItemKey => ({ pk: `LIMIT#${name}`, sk
 export const restorationItem = (id: string): ItemKey => ({ pk: `RESTORE#${id}`, sk: 'RESTORATION' })
 export const restorationPart = (id: string, part: string): ItemKey => ({ pk: `RESTORE#${id}`, sk: `PART#${part}` })
 
+export const discoveriesPartition = (issuer: string) => `DISCOVERY#${issuer}`
+export const discoveriesItem = (issuer: string): ItemKey => ({ pk: discoveriesPartition(issuer), sk: 'STATE' })
+export const discoveryItem = (issuer: string, id: string): ItemKey => ({ pk: discoveriesPartition(issuer), sk: `RUN#${id}` })
+export const acceptanceItem = (issuer: string, kind: string, fingerprint: string): ItemKey => ({
+  pk: discoveriesPartition(issuer),
+  sk: `ACCEPT#${kind}#${fingerprint}`,
+})
+/** What one discovery found and what it saw. */
+export const discoveryPartition = (issuer: string, id: string) => `DISCOVERY#${issuer}#${id}`
+export const findingItem = (issuer: string, id: string, kind: string, fingerprint: string): ItemKey => ({
+  pk: discoveryPartition(issuer, id),
+  sk: `FIND#${kind}#${fingerprint}`,
+})
+/** What the discovery before had found and this one did not. */
+export const clearedItem = (issuer: string, id: string, kind: string, fingerprint: string): ItemKey => ({
+  pk: discoveryPartition(issuer, id),
+  sk: `FORMER#${kind}#${fingerprint}`,
+})
+export const seenItem = (issuer: string, id: string, page: number): ItemKey => ({
+  pk: discoveryPartition(issuer, id),
+  sk: `SEEN#${String(page).padStart(9, '0')}`,
+})
+
 export const leaseSort = (issuer: string, lease: string) => `L#${issuer}#${lease}`
 /** Every lease of one issuer in a partition lies between these two sort keys. */
 export const issuerRange = (issuer: string) => ({ from: `L#${issuer}#`, to: `L#${issuer}#~` })
@@ -129,6 +152,7 @@ export const DUE = {
   restoration: 'RESTORATION',
   part: 'PART',
   campaign: 'CAMPAIGN',
+  discovery: 'DISCOVERY',
   /** Apart for each issuer, whose expiries of one tick are one case; each lease that is cut leaves it, with a write. */
   expiry: (issuer: string, lease: string) => `EXPIRY#${issuer}#${shardOf(lease, DUE_SHARDS)}`,
 } as const
@@ -154,4 +178,5 @@ export const LIST = {
   /** Leases that ran out and whose class only tells. */
   overdue: 'OVERDUE',
   alias: 'ALIAS',
+  discovery: (issuer: string) => `DISCOVERY#${issuer}`,
 } as const

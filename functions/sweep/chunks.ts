@@ -36,8 +36,10 @@ export async function sendAgain(ports: ChunkSweep, items: readonly Item[]): Prom
   const byQueue = new Map<string, { lane: Lane; issuer: string; chunks: Chunk[] }>()
   for (const item of items) {
     const chunk = as('chunk', item)
-    const lane = await ports.laneOf(item, chunk.case)
-    if (lane === undefined) continue
+    const found = await ports.laneOf(item, chunk.case)
+    if (found === undefined) continue
+    // What is looked after when all is cut waits its turn behind the few places that it has, and not with workers of P0.
+    const lane = chunk.step === 'watch' ? 'p2' : found
     const group = byQueue.get(`${lane} ${chunk.issuer}`) ?? { lane, issuer: chunk.issuer, chunks: [] }
     group.chunks.push(chunk)
     byQueue.set(`${lane} ${chunk.issuer}`, group)

@@ -1,3 +1,4 @@
+import { catalog } from '../providers/catalog.ts'
 import { s3Client } from '../runtime/aws.ts'
 import { readEnvironment } from '../runtime/environment.ts'
 import { jsonLog } from '../runtime/log.ts'
@@ -18,9 +19,11 @@ const sweep = sweeper({
   log,
   limits: settings.limits,
   settings,
+  catalog,
   keep: keeper(table, clock, settings.limits.retentionDays, metricsOf('sweep')).item,
   mark: s3Mark({ client: s3Client(), bucket: environment.archiveBucket }),
   ...(settings.modes === undefined ? {} : { modes: settings.modes }),
+  ...(settings.discovery === undefined ? {} : { discovery: settings.discovery }),
   ...(settings.outage === undefined ? {} : { outage: settings.outage }),
 })
 

@@ -22,6 +22,7 @@ const KINDS: Readonly<Record<string, Parameters<typeof faultOf>[0]>> = {
   [DUE.restoration]: 'restoration',
   [DUE.part]: 'restoration-part',
   [DUE.campaign]: 'campaign',
+  [DUE.discovery]: 'discovery',
 }
 
 /**

@@ -9,6 +9,7 @@ import { policyOf } from '../domain/policy.ts'
 import { after, instant, ttl } from '../domain/time.ts'
 import type { Guards } from '../domain/treatment.ts'
 import { isExempt, isGuarded } from '../domain/treatment.ts'
+import type { Definition } from '../providers/contract.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import type { Clock, GenerationMark, Log, Randomness } from '../runtime/ports.ts'
 import type { Keeper } from '../runtime/quarantine.ts'
@@ -29,6 +30,7 @@ import { closeAgain, cutWatched } from '../store/watch.ts'
 import { chunkNameOf, progressNameOf, pushDue, pushParked } from '../store/work.ts'
 import { sweepAsks } from './asks.ts'
 import { sendAgain } from './chunks.ts'
+import { sweepDiscoveries } from './discoveries.ts'
 import { countGeneration } from './generation.ts'
 import { asideFor } from './hints.ts'
 import { sweepRestorations } from './restorations.ts'
@@ -42,6 +44,9 @@ export interface SweepPorts {
   readonly limits: Settings['limits']
   readonly modes?: Settings['modes']
   readonly outage?: Settings['outage']
+  readonly discovery?: Settings['discovery']
+  /** Which providers can list their issuers; without it, none is listed by itself. */
+  readonly catalog?: Readonly<Record<string, Pick<Definition, 'capabilities'>>>
   /** Whom no case touches, and whose cases wait for an approval. */
   readonly settings: Guards
   /** Outside the table, so that a table restored from a backup shows. */
@@ -63,7 +68,8 @@ export type Swept = Record<
   | 'parked'
   | 'campaigns'
   | 'restorations'
-  | 'asks',
+  | 'asks'
+  | 'discoveries',
   number
 >
 
@@ -522,6 +528,7 @@ export function sweeper(ports: SweepPorts) {
       campaigns: 0,
       restorations: 0,
       asks: 0,
+      discoveries: 0,
     }
     const errors: unknown[] = []
     const { grace, seen } = await timekeeping(began, (error) => {
@@ -539,6 +546,16 @@ export function sweeper(ports: SweepPorts) {
           sweepRestorations(
             { table, dispatch },
             { restorations: due(DUE.restoration), parts: dueCalls(DUE.part) },
+            ({ resent }) => after(now(), againSeconds({ resent })),
+          ),
+      ],
+      [
+        'discoveries',
+        () =>
+          sweepDiscoveries(
+            { table, dispatch, catalog: ports.catalog, everySeconds: ports.discovery?.everySeconds },
+            dueCalls(DUE.discovery),
+            now,
             ({ resent }) => after(now(), againSeconds({ resent })),
           ),
       ],

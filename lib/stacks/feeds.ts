@@ -102,6 +102,11 @@ export const CLOSING_ITEMS = [
     eventName: FilterRule.isEqual('MODIFY'),
     dynamodb: { NewImage: { kind: { S: FilterRule.isEqual('lease') }, listPk: { S: FilterRule.isEqual('OVERDUE') } } },
   },
+  // A discovery that is over.
+  {
+    eventName: FilterRule.isEqual('MODIFY'),
+    dynamodb: { NewImage: { kind: { S: FilterRule.isEqual('discovery') }, state: { S: FilterRule.or('done', 'failed') } } },
+  },
   { eventName: FilterRule.isEqual('REMOVE'), dynamodb: { OldImage: { kind: { S: FilterRule.or('lease', 'case') } } } },
 ]
 

@@ -102,6 +102,8 @@ export class RescindStack extends Stack {
 
     // Who may touch the table, and how.
     for (const each of [register, ...workers.map((worker) => worker.stage)]) storage.allowTable(each.role, TABLE.record)
+    // A worker that compares an issuer's list with its leases goes through those by when they run out.
+    for (const each of workers) storage.allowDue(each.stage.role)
     storage.allowTable(plan.role, TABLE.plan)
     storage.allowTable(close.role, TABLE.close)
     storage.allowTable(operate.role, TABLE.operate, true)

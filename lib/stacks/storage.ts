@@ -126,6 +126,11 @@ export class Storage extends Construct {
     allow(role, { actions: ['dynamodb:Query'], resources: [`${this.table.tableArn}/index/list`] })
   }
 
+  /** Going through what is due, leases in force among it. */
+  allowDue(role: Role): void {
+    allow(role, { actions: ['dynamodb:Query'], resources: [`${this.table.tableArn}/index/due`] })
+  }
+
   allowStream(role: Role): void {
     const stream = this.table.tableStreamArn
     if (stream === undefined) throw new Error('the table has no stream')

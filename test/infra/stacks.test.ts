@@ -236,6 +236,7 @@ describe('feeds', () => {
         dynamodb: { NewImage: { kind: { S: ['chunk'] }, step: { S: ['verify'] }, state: { S: ['open'] } } },
       },
       { eventName: ['MODIFY'], dynamodb: { NewImage: { kind: { S: ['lease'] }, listPk: { S: ['OVERDUE'] } } } },
+      { eventName: ['MODIFY'], dynamodb: { NewImage: { kind: { S: ['discovery'] }, state: { S: ['done', 'failed'] } } } },
       { eventName: ['REMOVE'], dynamodb: { OldImage: { kind: { S: ['lease', 'case'] } } } },
     ])
     expect(mappings('prove')[0]?.[1].Properties['FilterCriteria']).toBeUndefined()
@@ -394,13 +395,13 @@ describe('rights', () => {
       expect(new Set(rights(name).filter((right) => right.startsWith('sqs:GetQueueAttributes '))).size, name).toBe(9)
   })
 
-  it('on the table: intake and sweeper cannot delete, the prover cannot read or write, only sweeper and operators use the indexes', () => {
+  it('on the table: intake and sweeper cannot delete, the prover cannot read or write, sweeper, operators and workers alone see what is due', () => {
     const deletes = functions.filter((name) =>
       rights(name).some((right) => /^dynamodb:(DeleteItem|BatchWriteItem) /.test(right) && right.endsWith(` ${table}`)),
     )
     expect(deletes.sort()).toEqual(['close', 'operate', 'plan', 'register', 'revoke-alpha', 'revoke-omega'])
     const indexes = functions.filter((name) => rights(name).some((right) => right.includes('/index/due')))
-    expect(indexes.sort()).toEqual(['operate', 'sweep'])
+    expect(indexes.sort()).toEqual(['operate', 'revoke-alpha', 'revoke-omega', 'sweep'])
     expect(rights('prove').filter((right) => right.endsWith(` ${table}`))).toEqual(
       ['dynamodb:DescribeStream', 'dynamodb:GetRecords', 'dynamodb:GetShardIterator'].map((action) => `${action} ${table}`),
     )
@@ -660,6 +661,11 @@ describe('the HTTP API', () => {
         'GET /v1/identities',
         'PUT /v1/issuers/{name}',
         'GET /v1/issuers',
+        'POST /v1/issuers/{name}/discoveries',
+        'GET /v1/issuers/{name}/discoveries',
+        'GET /v1/issuers/{name}/discoveries/{id}',
+        'GET /v1/issuers/{name}/discoveries/{id}/findings',
+        'POST /v1/issuers/{name}/findings/{fingerprint}',
         'GET /v1/cases',
         'GET /v1/cases/{id}',
         'POST /v1/cases/{id}/approve',

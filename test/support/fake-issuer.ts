@@ -2,6 +2,8 @@ import * as z from 'zod/mini'
 import type {
   Answer,
   Definition,
+  Discovered,
+  Listed,
   Liveness,
   Located,
   Provider,
@@ -12,7 +14,8 @@ import type {
 } from '../../functions/providers/contract.ts'
 import { IssuerRefused, IssuerUnavailable } from '../../functions/providers/contract.ts'
 
-const Target = z.strictObject({ name: z.string() })
+/** `number` tells one incarnation of a name from another. */
+const Target = z.strictObject({ name: z.string(), number: z.optional(z.int()) })
 const LeverOf = z.strictObject({ group: z.string() })
 type Target = z.infer<typeof Target>
 type LeverOf = z.infer<typeof LeverOf>
@@ -63,6 +66,38 @@ export class FakeIssuer {
   /** It finds, then the answer is lost: once for each name. */
   readonly loseLocated = new Set<string>()
   readonly located = new Map<string, Located>()
+
+  onDiscover: (from: string | undefined) => Promise<void> | void = () => {}
+  /** Answers to the next pages. */
+  readonly discovered: Discovered[] = []
+  /** A page is never longer than this. */
+  mostListed = Number.POSITIVE_INFINITY
+  /** What the list says of some credentials beside their names. */
+  readonly facts = new Map<string, Partial<Listed<Target>>>()
+
+  /** Names of what lives here, in order; what was deleted is not listed. */
+  names(): string[] {
+    if (this.sorted?.length !== this.credentials.size) this.sorted = [...this.credentials.keys()].sort()
+    return this.sorted.filter((name) => !this.deleted.has(name))
+  }
+  private sorted: string[] | undefined
+
+  listedAs(name: string): Listed<Target> {
+    const identity = this.credentials.get(name)?.identity
+    return {
+      target: { name },
+      shown: `fake credential ${name}`,
+      usable: this.works(name),
+      ...(identity === undefined ? {} : { identity }),
+      ...this.facts.get(name),
+    }
+  }
+
+  /** Deletes a credential behind our back. */
+  forget(name: string): void {
+    this.credentials.delete(name)
+    this.sorted = undefined
+  }
 
   mint(name: string, group?: string, identity?: string): { name: string } {
     this.credentials.set(name, {
@@ -262,6 +297,21 @@ function connected(real: FakeIssuer): Provider<Target, never, LeverOf> {
         target: { name },
         ...(group === undefined ? {} : { lever: { group } }),
         ...(identity === undefined ? {} : { identity }),
+      }
+    },
+    async discover(from, most): Promise<Discovered<Target>> {
+      reachable()
+      await real.onCall('discover')
+      real.calls.push(`discover ${from ?? ''}`)
+      await real.onDiscover(from)
+      const canned = real.discovered.shift()
+      if (canned !== undefined) return canned as Discovered<Target>
+      const rest = real.names().filter((name) => from === undefined || name > from)
+      const names = rest.slice(0, Math.min(most, real.mostListed))
+      return {
+        status: 'page',
+        listed: names.map((name) => real.listedAs(name)),
+        ...(names.length < rest.length ? { next: names.at(-1) ?? '' } : {}),
       }
     },
     async close() {},

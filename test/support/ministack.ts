@@ -27,6 +27,8 @@ export interface MiniStackOptions {
    * what `ministack_server.py` adds to it.
    */
   readonly tls?: boolean
+  /** Let its Secrets Manager rotate as `ministack_rotation.py` says. */
+  readonly rotates?: boolean
 }
 
 export interface MiniStack {
@@ -48,7 +50,7 @@ export interface MiniStack {
  * Starts an emulator of its own for the caller, on a free port of the loopback interface. Where there is no usable
  * Python, or the packages cannot be had, it says so in one loud line and answers `undefined`: the caller skips.
  */
-export async function startMiniStack({ tls = false }: MiniStackOptions = {}): Promise<MiniStack | undefined> {
+export async function startMiniStack({ tls = false, rotates = false }: MiniStackOptions = {}): Promise<MiniStack | undefined> {
   try {
     await install()
   } catch (error) {
@@ -57,7 +59,7 @@ export async function startMiniStack({ tls = false }: MiniStackOptions = {}): Pr
   let last = ''
   // Between finding a free port and listening on it, somebody else may take it.
   for (let attempt = 0; attempt < 3; attempt += 1) {
-    const started = await start(tls)
+    const started = await start(tls, rotates)
     if (typeof started !== 'string') return started
     last = started
   }
@@ -222,11 +224,12 @@ async function overTls(folder: string, port: number): Promise<Transport> {
 }
 
 /** The running server, or what it printed before it gave up. */
-async function start(tls: boolean): Promise<MiniStack | string> {
+async function start(tls: boolean, rotates: boolean): Promise<MiniStack | string> {
   const port = await freePort()
   const endpoint = `${tls ? 'https' : 'http'}://127.0.0.1:${port}`
   const folder = await mkdtemp(join(tmpdir(), 'rescind-ministack-'))
-  const transport: Transport = tls ? await overTls(folder, port) : { command: ['-m', 'ministack'], environment: {} }
+  const plainly = rotates ? [join(import.meta.dirname, 'ministack_rotation.py')] : ['-m', 'ministack']
+  const transport: Transport = tls ? await overTls(folder, port) : { command: plainly, environment: {} }
   const aws = {
     ...transport.environment,
     AWS_ENDPOINT_URL: endpoint,
