@@ -124,6 +124,7 @@ export async function startRotation(client: SecretsManagerClient) {
       sent.end()
     })
 
+  const prefix = `service-${randomBytes(3).toString('hex')}`
   let serial = 0
   return {
     fails,
@@ -154,7 +155,7 @@ export async function startRotation(client: SecretsManagerClient) {
       } = {},
     ): Promise<Rotating> {
       serial += 1
-      const { name = `service/user-${serial}`, rotates, alternating = false, tags = {} } = options
+      const { name = `${prefix}/user-${serial}`, rotates, alternating = false, tags = {} } = options
       const value = { user: `${name}-${serial}`, password: randomBytes(12).toString('hex') }
       passwords.set(value.user, value.password)
       const Tags = Object.entries(tags).map(([Key, text]) => ({ Key, Value: text }))

@@ -1,14 +1,12 @@
-import type { IssuerError } from '../contract.ts'
-import { IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
-import type { FaultKind, Holder, IamClient, IamFault, IamRole } from './client.ts'
-import { classify } from './client.ts'
+import type { AwsFault, FaultKind } from '../aws.ts'
+import { callerIn, classify, ownFault as faultOf } from '../aws.ts'
+import type { Holder, IamClient, IamRole } from './client.ts'
 import type { Settings } from './definition.ts'
 import type { Names } from './names.ts'
 import { namesUnder, PROTECTED_TAG } from './names.ts'
 import { secondFrom } from './policy.ts'
 
-/** AWS sends no hint with a throttled call; its buckets refill within seconds. */
-export const THROTTLE_SECONDS = 5
+export { THROTTLE_SECONDS, throttlingOf } from '../aws.ts'
 /** IAM is eventually consistent: what was written may be read back a little later only. */
 export const READ_BACK_SECONDS = 5
 
@@ -31,7 +29,7 @@ export interface Account {
   /** The first whole second that is not before now, since 1970. */
   nowSecond(): number
   /**
-   * Whom AWS takes us for; asked once, as a connection's credential does not change its account.
+   * Whom AWS takes us for; asked for each piece of work, for another account may stand behind an address or a role by now.
    * @throws IssuerRefused, IssuerThrottled or IssuerUnavailable unless we act in the configured account: before that neither an effect
    * nor an "absent" counts
    */
@@ -44,16 +42,7 @@ export interface Account {
 export function openAccount(settings: Settings, iam: IamClient, now: () => number): Account {
   let known: { account: string; userId: string } | undefined
   async function caller() {
-    if (known === undefined) {
-      try {
-        known = await iam.whoAmI()
-      } catch (error) {
-        throw unidentified(ownFault(error))
-      }
-    }
-    if (known.account !== settings.account) {
-      throw new IssuerRefused(`the admin credential acts in account ${known.account}, not in ${settings.account}`)
-    }
+    known = await callerIn(settings.account, () => iam.whoAmI())
     return known
   }
   return {
@@ -65,34 +54,18 @@ export function openAccount(settings: Settings, iam: IamClient, now: () => numbe
     caller,
     async protection({ holder, id, tags }) {
       // The caller of an assumed role is `AROA...:session`.
-      const ours = (await caller()).userId.split(':')[0] === id
+      const ours = (known ?? (await caller())).userId.split(':')[0] === id
       if (!ours && tags.get(PROTECTED_TAG) !== 'true') return undefined
       return `${holderName(holder)} carries ${PROTECTED_TAG}, or is what we act as: not touched`
     },
   }
 }
 
-/** No user, role or key was spoken of yet, so the trouble is the issuer's, whatever it is. */
-function unidentified(fault: IamFault): IssuerError {
-  if (fault.kind === 'throttled') {
-    return new IssuerThrottled(`AWS STS throttles us: ${fault.awsCode}`, { cause: fault, afterSeconds: THROTTLE_SECONDS })
-  }
-  if (fault.kind === 'busy') {
-    return new IssuerUnavailable(`AWS STS is busy: ${fault.awsCode}`, { cause: fault, afterSeconds: THROTTLE_SECONDS })
-  }
-  return new IssuerRefused(`AWS STS refuses to say who we are: ${fault.awsCode}`, { cause: fault })
-}
-
 /**
  * Classifies what went wrong with one user, role or key.
  * @throws IssuerRefused or IssuerUnavailable where it is the issuer's trouble
  */
-export function ownFault(error: unknown): IamFault {
-  const fault = classify(error)
-  if (fault.kind === 'refused') throw new IssuerRefused(`AWS refuses the admin credential: ${fault.awsCode}`, { cause: fault })
-  if (fault.kind === 'unavailable') throw new IssuerUnavailable(`AWS IAM gives no answer: ${fault.awsCode}`, { cause: fault })
-  return fault
-}
+export const ownFault = (error: unknown): AwsFault => faultOf(error, 'AWS IAM')
 
 /**
  * Runs a write that AWS may refuse for one expected reason: false if it does.
@@ -108,10 +81,6 @@ export async function doneUnless(expected: FaultKind, write: () => Promise<void>
     return false
   }
 }
-
-/** Marks an answer for the limiter, where AWS throttled us. */
-export const throttlingOf = ({ kind }: IamFault): { readonly throttled?: true } =>
-  kind === 'throttled' ? { throttled: true } : {}
 
 /** `user ci`, for evidence. */
 export const holderName = ({ kind, name }: Holder) => `${kind} ${name}`

@@ -120,7 +120,7 @@ export const definition: Definition<Target, undefined, Lever, Settings> = {
     choosesName: true,
     locates: true,
     issues: false,
-    discovers: false,
+    discovers: true,
     sessions: 'none',
   },
   // AWS publishes no rates of IAM's writes: the ceiling is where we begin. A key takes four calls, a role's sessions fewer.
@@ -151,9 +151,10 @@ export const definition: Definition<Target, undefined, Lever, Settings> = {
       reason: `writes dated denies into inline policies of roles, and reads them back; ${WHICH_IS_UNKNOWN}`,
     },
     {
-      actions: ['iam:GetAccessKeyLastUsed'],
+      actions: ['iam:GetAccessKeyLastUsed', 'iam:ListUsers'],
       resources: ['*'],
-      reason: 'finds the user of an access key that no lease names; the call names no user, for whose it is, is the question',
+      reason:
+        'finds the user of an access key that no lease names, and lists the keys that nobody registered: neither names a user',
     },
     {
       actions: ['sts:AssumeRole'],

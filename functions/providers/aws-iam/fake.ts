@@ -1,7 +1,12 @@
 import * as z from 'zod/mini'
-import type { AccessKey, FaultKind, Holder, IamClient, IamRole, IamUser, KeyStatus } from './client.ts'
+import type { ProviderModule } from '../contract.ts'
+import { IssuerRefused } from '../contract.ts'
+import type { AccessKey, FaultKind, Holder, IamClient, IamRole, IamUser, KeyStatus, ListedUser } from './client.ts'
 import { IamFault } from './client.ts'
+import type { Lever, Settings, Target } from './definition.ts'
+import { definition } from './definition.ts'
 import { countCharacters, ROLE_POLICY_CHARACTERS } from './policy.ts'
+import { openProvider } from './provider.ts'
 
 /**
  * One AWS account in memory, as the IAM and STS API references describe it: errors, quotas (10,240 characters of inline
@@ -12,15 +17,31 @@ export class FakeIam implements IamClient {
   /** Every call in order, as `<method> <name> ...`. */
   readonly calls: string[] = []
   closed = false
+  /** What is wrong with AWS until it is taken back; `other`: another account answers. */
+  fault: 'none' | 'other' | Extract<FaultKind, 'unavailable' | 'refused' | 'throttled'> = 'none'
   readonly #account: string
+  readonly #keysPerUser: number
   readonly #users = new Map<string, FakeUser>()
   readonly #roles = new Map<string, FakeRole>()
   readonly #faults: { method: string; fault: IamFault; after: number }[] = []
   #callerId = 'AIDAADMINADMINADMIN00'
   #counter = 0
 
-  constructor(account: string) {
+  /** `keysPerUser`: AWS allows two. */
+  constructor(account: string, keysPerUser = 2) {
     this.#account = account
+    this.#keysPerUser = keysPerUser
+  }
+
+  /** The provider over this account; the only admin secret that it takes. */
+  readonly admin = { accessKeyId: 'AKIA0FAKE0FAKE0FAKE0', secretAccessKey: 'fake-secret-access-key' }
+  readonly module: ProviderModule<Target, undefined, Lever, Settings> = {
+    definition,
+    connect: async ({ settings }, tools) => {
+      if ((await tools.adminSecret()) !== JSON.stringify(this.admin))
+        throw new IssuerRefused('AWS STS refuses to say who we are: InvalidClientTokenId')
+      return await openProvider(settings, this, () => tools.now())
+    },
   }
 
   // --- what an administrator does
@@ -37,7 +58,7 @@ export class FakeIam implements IamClient {
 
   addAccessKey(userName: string): string {
     const user = this.#user(userName)
-    if (user.keys.size >= 2) throw fault('full', 'LimitExceeded')
+    if (user.keys.size >= this.#keysPerUser) throw fault('full', 'LimitExceeded')
     const accessKeyId = this.#nextId('AKIA')
     user.keys.set(accessKeyId, 'Active')
     return accessKeyId
@@ -94,7 +115,7 @@ export class FakeIam implements IamClient {
 
   async whoAmI() {
     this.#called('whoAmI')
-    return { account: this.#account, userId: this.#callerId }
+    return { account: this.fault === 'other' ? '999999999999' : this.#account, userId: this.#callerId }
   }
 
   async getUser(userName: string): Promise<IamUser> {
@@ -105,12 +126,23 @@ export class FakeIam implements IamClient {
 
   async listAccessKeys(userName: string): Promise<readonly AccessKey[]> {
     this.#called('listAccessKeys', userName)
-    return [...this.#user(userName).keys].map(([accessKeyId, status]) => ({ accessKeyId, status }))
+    return [...this.#user(userName).keys].map(([accessKeyId, status]) => ({ accessKeyId, status, createdAt: new Date(0) }))
   }
 
-  async accessKeyUser(accessKeyId: string): Promise<string> {
-    this.#called('accessKeyUser', accessKeyId)
-    for (const [userName, { keys }] of this.#users) if (keys.has(accessKeyId)) return userName
+  async listUsers(from: string | undefined, most: number) {
+    this.#called('listUsers', from ?? '')
+    const behind = [...this.#users.keys()].filter((name) => from === undefined || name > from).toSorted()
+    const users = behind.slice(0, most).map((userName): ListedUser => {
+      const { userId } = this.#user(userName)
+      return { userName, userId, arn: `arn:aws:iam::${this.#account}:user/people/${userName}` }
+    })
+    const last = users.at(-1)?.userName
+    return { users, ...(behind.length > most && last !== undefined ? { next: last } : {}) }
+  }
+
+  async accessKeyUse(accessKeyId: string) {
+    this.#called('accessKeyUse', accessKeyId)
+    for (const [userName, { keys }] of this.#users) if (keys.has(accessKeyId)) return { userName, lastUsedAt: undefined }
     throw fault('gone', 'NoSuchEntity')
   }
 
@@ -189,6 +221,7 @@ export class FakeIam implements IamClient {
   }
 
   #called(method: string, ...words: readonly string[]): void {
+    if (this.fault !== 'none' && this.fault !== 'other') throw fault(this.fault, `Injected-${this.fault}`)
     this.calls.push([method, ...words].join(' '))
     const planned = this.#faults.find((entry) => entry.method === method)
     if (planned === undefined) return

@@ -32,7 +32,7 @@ export function locator(account: Account): (query: Clue['query']) => Promise<Fou
   /** The user who has the key, or the answer where nobody has it. */
   async function ownerOf(accessKeyId: string): Promise<string | Found> {
     try {
-      return await iam.accessKeyUser(accessKeyId)
+      return (await iam.accessKeyUse(accessKeyId)).userName
     } catch (error) {
       const fault = classify(error)
       if (fault.kind === 'gone') return unknown(`${where} has no key ${accessKeyId}`)

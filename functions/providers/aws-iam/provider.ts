@@ -5,6 +5,7 @@ import { connectIam } from './client.ts'
 import { levers } from './containment.ts'
 import type { Lever, Settings, Target } from './definition.ts'
 import { definition } from './definition.ts'
+import { lister } from './discover.ts'
 import { eachHolder, failedCut, failedLook, failedRestore } from './holders.ts'
 import { accessKeys } from './keys.ts'
 import { locator } from './locate.ts'
@@ -24,14 +25,30 @@ export function createProvider(settings: Settings, iam: IamClient, now: () => nu
     restore: (batch, warrant) => eachHolder<Restored>(account, batch, warrant, keys.restore, sessions.restore, failedRestore),
     ...levers(account),
     locate: locator(account),
+    discover: lister(account),
     async close() {
       iam.close()
     },
   }
 }
 
+/** The same, once it is known that it acts in the right account. @throws IssuerError; the client is closed then */
+export async function openProvider(
+  settings: Settings,
+  iam: IamClient,
+  now: () => number,
+): Promise<Provider<Target, undefined, Lever>> {
+  try {
+    await openAccount(settings, iam, now).caller()
+  } catch (error) {
+    iam.close()
+    throw error
+  }
+  return createProvider(settings, iam, now)
+}
+
 export const provider: ProviderModule<Target, undefined, Lever, Settings> = {
   definition,
   connect: async (issuer, tools) =>
-    createProvider(issuer.settings, await connectIam(issuer.name, issuer.settings, tools), () => tools.now()),
+    openProvider(issuer.settings, await connectIam(issuer.name, issuer.settings, tools), () => tools.now()),
 }

