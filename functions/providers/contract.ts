@@ -303,6 +303,8 @@ export interface Tools {
   adminSecret(): Promise<string>
   /** Milliseconds since 1970. */
   now(): number
+  /** Bytes that nobody can guess, for the secret of what is minted; absent where nothing is minted. */
+  random?(length: number): Uint8Array
   /** Environment of the worker that concerns clients (endpoints, region); never read `process.env`. */
   readonly environment: Readonly<Record<string, string | undefined>>
 }

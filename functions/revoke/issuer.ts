@@ -135,6 +135,7 @@ export function issuerConnections(module: ProviderModule, ports: IssuerPorts) {
           }
         },
         now: () => clock.now(),
+        random: (length) => random.bytes(length),
         environment: ports.environment,
       },
     )

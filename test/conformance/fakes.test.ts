@@ -42,11 +42,15 @@ conformance(
     const mint = async (options: { name?: string; lever?: { memberOf: string }; superuser?: boolean } = {}) => {
       const { lever, superuser = false } = options
       const role = postgresql.create(options.name ?? name(), { superuser, memberOf: lever === undefined ? [] : [lever.memberOf] })
-      const { oid } = role
-      const target: Target = { role: role.name, oid }
+      return credentialOf({ role: role.name, oid: role.oid }, [])
+    }
+    const credentialOf = (target: Target, secrets: readonly string[]) => {
+      const oid = target.oid ?? ''
+      const role = postgresql.find(target)
+      if (role === undefined) throw new Error('no such role')
       return {
         subject: { lease: oid, target },
-        secrets: [],
+        secrets,
         async works() {
           if (!postgresql.login(oid)) return false
           role.sessions -= 1
@@ -58,8 +62,12 @@ conformance(
         },
       }
     }
+    const readers = name()
+    postgresql.create(readers, { login: false })
     return {
-      issuer: { name: 'db', settings: postgresql.settings() },
+      issuer: { name: 'db', settings: postgresql.settings({ grantable: [readers] }) },
+      grants: { memberOf: [readers] },
+      use: ({ target, credential: { password = '' } }) => credentialOf(target, [password]),
       adminSecret: JSON.stringify(postgresql.admin),
       wrongSecret: JSON.stringify({ user: 'rescind', password: 'wrong-password' }),
       faults: faultsOf(postgresql),

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { LIST_ROLES } from '../../functions/providers/postgresql/listing.ts'
 import * as sql from '../../functions/providers/postgresql/statements.ts'
 import type { LocalPostgres } from '../../lib/local/issuers/postgres.ts'
 import { startPostgres } from '../../lib/local/issuers/postgres.ts'
@@ -92,5 +93,16 @@ describe('postgresql among thousands of roles', () => {
       await rowsRead(sql.FIND_SESSIONS, [['text[]', `'{${last}}'`], ...values.slice(1), ['timestamptz', 'NULL']]),
     ).toBeLessThan(20)
     expect((await admin.query(sql.FIND_MEMBERS, ['team'])).rows).toHaveLength(3)
+  })
+
+  it('reads a page of the list by its index, wherever it begins', async () => {
+    for (const behind of ['role_0', 'role_1500', `role_${ROLES - 40}`]) {
+      const { rows } = await admin.query<{ oid: string }>('SELECT oid::text AS oid FROM pg_roles WHERE rolname = $1', [behind])
+      const values = [
+        ['oid', rows[0]?.oid ?? ''],
+        ['int', '50'],
+      ] as const
+      expect(await rowsRead(sql.withPreflight(LIST_ROLES), values)).toBeLessThan(150)
+    }
   })
 })

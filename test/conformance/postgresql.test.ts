@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import type { Provider } from '../../functions/providers/contract.ts'
+import type { Listed, Order, Provider } from '../../functions/providers/contract.ts'
 import { IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../../functions/providers/contract.ts'
-import type { Lever, Settings, Target } from '../../functions/providers/postgresql/definition.ts'
+import type { Grants, Lever, Settings, Target } from '../../functions/providers/postgresql/definition.ts'
+import { createRole } from '../../functions/providers/postgresql/issuing.ts'
 import { provider as module } from '../../functions/providers/postgresql/provider.ts'
 import type { LocalPostgres } from '../../lib/local/issuers/postgres.ts'
 import { startPostgres } from '../../lib/local/issuers/postgres.ts'
@@ -151,7 +152,7 @@ class World {
   }
 }
 
-async function harness(asLesser: boolean): Promise<Harness<Target, never, Lever, Settings>> {
+async function harness(asLesser: boolean): Promise<Harness<Target, never, Lever, Settings, Grants>> {
   const [world, other] = await Promise.all([World.start(), World.start()])
   const admin = asLesser ? LESSER : world.server.admin
   const gate = await startGate(world.server.port, other.server.port)
@@ -162,8 +163,13 @@ async function harness(asLesser: boolean): Promise<Harness<Target, never, Lever,
     const elsewhere = await other.client()
     await elsewhere.query(`ALTER ROLE ${admin.user} PASSWORD '${admin.password}'`)
   }
+  const readers = world.name(`the "readers" %I`)
+  await by.query(`CREATE ROLE ${pg.escapeIdentifier(readers)} NOLOGIN`)
   return {
-    issuer: { name: 'db', settings: world.settings({ port: gate.port }) },
+    issuer: { name: 'db', settings: world.settings({ port: gate.port, grantable: [readers] }) },
+    grants: { memberOf: [readers] },
+    use: ({ target, credential: { password = '' } }) => world.credential(target.role, target.oid ?? '', password),
+    own: `role:${admin.user}`,
     adminSecret: JSON.stringify(admin),
     wrongSecret: JSON.stringify({ user: admin.user, password: 'wrong-password-0123456789' }),
     faults: {
@@ -694,6 +700,158 @@ describe('postgresql alone', () => {
     expect(await provider.verify([{ lease: 'blind', target }], WARRANT)).toMatchObject([{ status: 'unknown' }])
     expect(await session?.alive()).toBe(true)
     await session?.close()
+  })
+
+  describe('the list of roles', () => {
+    const listed = async (provider: Provider<Target, never, Lever>, most: number) => {
+      const found = new Map<string, Listed<Target>>()
+      let from: string | undefined
+      do {
+        const page = await provider.discover?.(from, most)
+        if (page?.status !== 'page') throw new Error('no page')
+        for (const one of page.listed) found.set(one.target.role, one)
+        from = page.next
+      } while (from !== undefined)
+      return found
+    }
+
+    it('says who can log in, who is the admin or the server itself, who is powerful, and when a password ends', async () => {
+      const [plain, shut, group, boss, replica] = ['plain', 'shut', 'group', 'boss', 'replica'].map((name) => world.name(name))
+      await root.query(`CREATE ROLE ${plain} LOGIN VALID UNTIL '2030-06-01 12:00:00+02'; CREATE ROLE ${shut} NOLOGIN VALID UNTIL 'infinity';
+        CREATE ROLE ${group} NOLOGIN; CREATE ROLE ${boss} LOGIN SUPERUSER; CREATE ROLE ${replica} LOGIN REPLICATION`)
+      const hostile = await Promise.all(HOSTILE_NAMES.map((name) => world.mint(root, { name: `list ${name}`.slice(0, 20) })))
+      const all = await listed(await connect({}, LESSER), 3)
+      expect(all.get(plain ?? '')).toMatchObject({ usable: true, shown: `role ${plain}`, expiresAt: '2030-06-01T10:00:00.000Z' })
+      expect(all.get(shut ?? '')).toMatchObject({ usable: false })
+      expect(all.get(shut ?? '')).not.toHaveProperty('expiresAt')
+      expect(all.get(group ?? '')).toMatchObject({ usable: false })
+      // A superuser that nobody registered is the last thing to hide.
+      expect(all.get(boss ?? '')).toMatchObject({ usable: true, shown: `superuser ${boss}` })
+      expect(all.get(boss ?? '')?.own).toBeUndefined()
+      expect(all.get(replica ?? '')).toMatchObject({ shown: `replication role ${replica}` })
+      expect(all.get(LESSER.user)?.own).toContain('Rescind itself')
+      expect(all.get(world.server.admin.user)?.own).toContain('the server made it')
+      for (const { subject } of hostile) expect(all.get(subject.target.role)?.target).toEqual(subject.target)
+      expect([...all.keys()].filter((name) => /^(pg_|rescind_(contained|revoked)$)/.test(name))).toEqual([])
+      await root.query(`DROP ROLE ${boss}, ${replica}`)
+    })
+
+    it('leaves sessions of shared roles out, and says that it does', () => {
+      const { definition } = module
+      expect(definition.listed?.({ role: 'runner', oid: '20000' })).toBe(true)
+      expect(definition.listed?.({ role: 'runner', oid: '20000', session: { applicationName: 'job' } })).toBe(false)
+    })
+  })
+
+  describe.each([
+    ['a superuser', false],
+    ['no superuser', true],
+  ])('minting by %s', (_title, asLesser) => {
+    const admin = () => (asLesser ? LESSER : world.server.admin)
+    let readers: string
+    beforeAll(async () => {
+      readers = world.name('readers')
+      await (asLesser ? lesser : root).query(`CREATE ROLE ${readers} NOLOGIN`)
+    })
+    const order = (name: string, memberOf: string[], more: Partial<Order> = {}): Order => ({
+      ...{ name, grants: { memberOf }, expiresAt: new Date(Date.now() + 3_600_000).toISOString() },
+      ...more,
+    })
+
+    it('makes a role with these rights and no others, whose password the server never saw', async () => {
+      const provider = await connect({ grantable: [readers] }, admin())
+      const name = `minted-${asLesser ? 'b' : 'a'}`
+      const wanted = { ...order(name, [readers]), grants: { memberOf: [readers], group: readers } }
+      const issued = await provider.issue?.(wanted)
+      if (issued?.status !== 'issued') throw new Error(`not issued: ${issued?.said}`)
+      const { target, credential, lever, expiresAt } = issued
+      expect(lever).toEqual({ memberOf: readers })
+      expect(expiresAt).toBe(wanted.expiresAt)
+      const minted = world.credential(name, target.oid ?? '', credential['password'] ?? '')
+      expect(await minted.works()).toBe(true)
+      const { rows } = await root.query(
+        `SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, rolpassword AS verifier, rolvaliduntil AS until,
+                ARRAY(SELECT g.rolname::text FROM pg_auth_members m JOIN pg_roles g ON g.oid = m.roleid WHERE m.member = a.oid) AS groups
+           FROM pg_authid a WHERE rolname = $1`,
+        [name],
+      )
+      expect(rows).toEqual([
+        {
+          ...{ rolsuper: false, rolcreaterole: false, rolcreatedb: false, rolreplication: false, rolbypassrls: false },
+          verifier: expect.stringMatching(/^SCRAM-SHA-256\$4096:/),
+          until: new Date(wanted.expiresAt),
+          groups: [readers],
+        },
+      ])
+      expectNoSecret({ ...issued, credential: undefined }, [credential['password'] ?? ''])
+      expect(await provider.revoke([{ lease: 'x', target }], WARRANT)).toMatchObject([{ status: 'revoked' }])
+      expect(await minted.works()).toBe(false)
+    })
+
+    it('refuses what its issuer does not allow, and leaves nothing behind', async () => {
+      const [missing, powerful, foreign] = [world.name('missing'), world.name('powerful'), world.name('foreign')]
+      await root.query(`CREATE ROLE ${powerful} NOLOGIN CREATEROLE; CREATE ROLE ${foreign} NOLOGIN`)
+      const provider = await connect({ grantable: [readers, missing, powerful, foreign, 'rescind_revoked'] }, admin())
+      const name = `refused-${asLesser ? 'b' : 'a'}`
+      for (const [grants, why] of [
+        [{ memberOf: ['pg_write_server_files'] }, /not in `grantable`.*pg_write_server_files/],
+        [{ memberOf: [readers], group: 'somebody' }, /not in `grantable`/],
+        [{ memberOf: [readers, missing] }, /does not exist/],
+        [{ memberOf: [readers, powerful] }, /attributes of its own/],
+        [{ memberOf: ['rescind_revoked'] }, /is ours/],
+        [{ memberOf: [] }, /do not fit/],
+        [{ memberOf: [readers], superuser: true }, /do not fit/],
+        ...(asLesser ? ([[{ memberOf: [readers, foreign] }, /ADMIN OPTION/]] as const) : []),
+      ] as const)
+        expect(await provider.issue?.(order(name, [], { grants }))).toMatchObject({
+          status: 'refused',
+          said: expect.stringMatching(why),
+        })
+      expect(
+        await provider.issue?.(order(name, [readers], { expiresAt: new Date(Date.now() - 1000).toISOString() })),
+      ).toMatchObject({
+        status: 'refused',
+        said: 'it would be over already',
+      })
+      expect(await provider.issue?.(order('public', [readers]))).toMatchObject({
+        status: 'refused',
+        said: 'the name is reserved',
+      })
+      expect(await (await connect({}, admin())).issue?.(order(name, [readers]))).toMatchObject({ status: 'refused' })
+      expect(await world.oid(root, name)).toBe('')
+      await root.query(`CREATE ROLE "${name}" NOLOGIN`)
+      expect(await provider.issue?.(order(name, [readers]))).toMatchObject({
+        status: 'refused',
+        said: expect.stringContaining('there already'),
+      })
+      await root.query(`DROP ROLE "${name}"`)
+    })
+  })
+
+  it('says that it may have minted where the answer was lost, and that it has not where the server put it off', async () => {
+    const grants = { memberOf: ['readers'] }
+    const settings = world.settings({ grantable: ['readers'] })
+    const wanted = { name: 'minted', grants, expiresAt: new Date(Date.now() + 3_600_000).toISOString() }
+    const asked = async (run: () => Promise<object[][]>) =>
+      createRole(
+        async (_, work) => work({ query: async () => [], run, destroy: () => undefined }, []),
+        settings,
+        tools(''),
+        wanted,
+      )
+    expect(
+      await asked(async () => {
+        throw new IssuerUnavailable('the connection broke')
+      }),
+    ).toMatchObject({ status: 'retry', effect: 'unknown' })
+    expect(await asked(async () => [[{ answer: '{"answer": "55P03", "oid": null}' }]])).toMatchObject({
+      status: 'retry',
+      effect: 'none',
+    })
+    const { random: _, ...without } = tools('')
+    expect(await createRole(async () => Promise.reject(new Error('never asked')), settings, without, wanted)).toMatchObject({
+      status: 'refused',
+    })
   })
 
   it('finds a role by what a person has, and says where it cannot be cut', async () => {

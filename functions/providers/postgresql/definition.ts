@@ -65,17 +65,28 @@ export const Settings = z.strictObject({
   system: z.string().check(z.regex(/^\d{1,20}$/, 'must be the system identifier as decimal text')),
   /** Who inherits what a deleted role owned. Without it a role that owns something is never deleted. */
   reassignTo: z.optional(RoleName),
+  /** Roles that a minted one may be made a member of. Without it none is minted. */
+  grantable: z.optional(z.array(RoleName).check(z.maxLength(200))),
   connectTimeoutMilliseconds: z._default(z.int().check(z.minimum(100), z.maximum(10_000)), 5000),
   statementTimeoutMilliseconds: z._default(z.int().check(z.minimum(100), z.maximum(15_000)), 10_000),
 })
 export type Settings = z.infer<typeof Settings>
 
-export const definition: Definition<Target, never, Lever, Settings> = {
+/** What a minted role may do: what the roles may that it is made a member of, each of them in `grantable` of its issuer. */
+export const Grants = z.strictObject({
+  memberOf: z.array(RoleName).check(z.minLength(1), z.maxLength(20)),
+  /** The identity's own group role, its lever; in `grantable` as well. */
+  group: z.optional(RoleName),
+})
+export type Grants = z.infer<typeof Grants>
+
+export const definition: Definition<Target, never, Lever, Settings, Grants> = {
   name: 'postgresql',
   title: 'PostgreSQL roles',
   target: Target,
   lever: Lever,
   settings: Settings,
+  grants: Grants,
   credential({ role, session }) {
     // By name, not by oid: a lease registered before its role exists must share the fingerprint of the others.
     if (session === undefined) return `role:${role}`
@@ -84,6 +95,8 @@ export const definition: Definition<Target, never, Lever, Settings> = {
     return `session:${JSON.stringify([role, pid, new Date(startedAt).toISOString()])}`
   },
   namesMany: ({ session }) => session !== undefined && session.pid === undefined,
+  // Sessions come and go, and no list of roles has them.
+  listed: ({ session }) => session === undefined,
   forGood: ({ session }) => session !== undefined,
   recognise,
   meant: ({ host, port = '5432' }, settings) => host === settings.host.toLowerCase() && port === String(settings.port),
@@ -96,8 +109,8 @@ export const definition: Definition<Target, never, Lever, Settings> = {
     tidies: true,
     choosesName: true,
     locates: true,
-    issues: false,
-    discovers: false,
+    issues: true,
+    discovers: true,
     sessions: 'ended',
   },
   // One server decides, and it decides at once: the proof is asked for right after the cut.

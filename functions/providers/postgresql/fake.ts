@@ -1,7 +1,19 @@
-import type { Answer, LeverAnswer, Liveness, Provider, ProviderModule, Restored, Subject, Tools } from '../contract.ts'
+import type {
+  Answer,
+  Discovered,
+  Issued,
+  LeverAnswer,
+  Liveness,
+  Order,
+  Provider,
+  ProviderModule,
+  Restored,
+  Subject,
+  Tools,
+} from '../contract.ts'
 import { IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
-import type { Lever, Settings, Target } from './definition.ts'
-import { definition } from './definition.ts'
+import type { Grants, Lever, Settings, Target } from './definition.ts'
+import { definition, Grants as GrantsOf } from './definition.ts'
 import { nothingToTidy, notToRestore } from './runners.ts'
 
 type Batch = readonly Subject<Target, never>[]
@@ -17,6 +29,8 @@ export interface FakeRole {
   /** Who holds it shut, of those that found it open; it opens when the last one goes. */
   readonly marks: Set<'contained' | 'revoked'>
   sessions: number
+  /** VALID UNTIL. */
+  until?: string
   /** Sessions that have a name, beside `sessions`: the jobs of a shared runner. */
   readonly jobs: Map<number, FakeJob>
 }
@@ -33,7 +47,7 @@ export interface FakeJob {
 export class FakePostgresql {
   readonly admin = { user: 'rescind', password: 'fake-admin-password' }
   readonly system = '7000000000000000001'
-  readonly module: ProviderModule<Target, never, Lever, Settings> = {
+  readonly module: ProviderModule<Target, never, Lever, Settings, Grants> = {
     definition,
     connect: (issuer, tools) => this.#connect(issuer.settings, tools),
   }
@@ -127,6 +141,14 @@ export class FakePostgresql {
         const found = this.find({ role })
         if (found === undefined) return { status: 'unknown', said: 'the server has no such role' }
         return { status: 'found', said: `the role exists (oid ${found.oid})`, target: { role, oid: found.oid } }
+      },
+      discover: async (from, most) => {
+        this.#enter('discover', most, settings)
+        return this.#list(from, most)
+      },
+      issue: async (order) => {
+        this.#enter('issue', 1, settings)
+        return this.#issue(order, settings, tools)
       },
       verify: async (batch) => {
         this.#enter('verify', batch.length, settings)
@@ -245,6 +267,43 @@ export class FakePostgresql {
     for (const [database, objects] of role.owned) inherits?.owned.set(database, (inherits.owned.get(database) ?? 0) + objects)
     this.drop(role.oid)
     return { status: 'revoked', said: `role deleted, ${owned} objects handed to the heir` }
+  }
+
+  #list(from: string | undefined, most: number): Discovered<Target> {
+    const behind = [...this.roles.values()]
+      .filter(({ deleted, oid }) => !deleted && Number(oid) < Number(from ?? 0xffff_ffff))
+      .sort((one, other) => Number(other.oid) - Number(one.oid))
+    const listed = behind.slice(0, most).map(({ name, oid, superuser, login, until }) => ({
+      target: { role: name, oid },
+      shown: `${superuser ? 'superuser' : 'role'} ${name}`,
+      usable: login,
+      ...(until === undefined ? {} : { expiresAt: until }),
+    }))
+    const last = behind.length > most ? listed.at(-1)?.target.oid : undefined
+    return { status: 'page', listed, ...(last === undefined ? {} : { next: last }) }
+  }
+
+  #issue({ name, grants, expiresAt }: Order, settings: Settings, tools: Tools): Issued<Target, never, Lever> {
+    const wanted = GrantsOf.safeParse(grants)
+    if (!wanted.success) return { status: 'refused', said: 'the grants do not fit this provider' }
+    const { memberOf, group } = wanted.data
+    const all = [...memberOf, ...(group === undefined ? [] : [group])]
+    if (all.some((role) => settings.grantable?.includes(role) !== true))
+      return { status: 'refused', said: 'not in `grantable` of the issuer' }
+    if (all.some((role) => this.find({ role })?.superuser !== false))
+      return { status: 'refused', said: 'a role that it was to be a member of does not exist, or is a superuser' }
+    if (this.find({ role: name }) !== undefined) return { status: 'refused', said: 'a role of that name is there already' }
+    const role = this.create(name, { memberOf: all })
+    role.until = expiresAt
+    const password = Buffer.from(tools.random?.(32) ?? []).toString('base64url')
+    return {
+      status: 'issued',
+      said: `role ${name} (oid ${role.oid})`,
+      target: { role: name, oid: role.oid },
+      ...(group === undefined ? {} : { lever: { memberOf: group } }),
+      credential: { user: name, password, host: settings.host, port: String(settings.port), database: settings.database },
+      expiresAt,
+    }
   }
 
   #members({ memberOf }: Lever): FakeRole[] | undefined {

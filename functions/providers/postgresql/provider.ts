@@ -2,10 +2,13 @@ import * as z from 'zod/mini'
 import type {
   Answer,
   Clue,
+  Discovered,
+  Issued,
   IssuerHandle,
   LeverAnswer,
   Liveness,
   Located,
+  Order,
   Provider,
   ProviderModule,
   Restored,
@@ -14,8 +17,10 @@ import type {
   Warrant,
 } from '../contract.ts'
 import { IssuerError, IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
-import type { Lever, Settings, Target } from './definition.ts'
+import type { Grants, Lever, Settings, Target } from './definition.ts'
 import { definition } from './definition.ts'
+import { createRole } from './issuing.ts'
+import { listRoles } from './listing.ts'
 import type { SessionSubject } from './runners.ts'
 import { endSessions, nothingToTidy, notToRestore, sessionsAlive, sessionsOf } from './runners.ts'
 import type { Session } from './session.ts'
@@ -33,12 +38,12 @@ const CUT_LOCK = '150ms'
 /** Handing objects over locks them, and waits for their users. */
 const TIDY_LOCK = '2s'
 
-export const provider: ProviderModule<Target, never, Lever, Settings> = {
+export const provider: ProviderModule<Target, never, Lever, Settings, Grants> = {
   definition,
   async connect(issuer, tools) {
     const server = new Server(issuer, tools)
     await server.begin()
-    return new PostgresqlProvider(server, issuer.settings)
+    return new PostgresqlProvider(server, issuer.settings, tools)
   },
 }
 
@@ -152,10 +157,12 @@ class Server {
 class PostgresqlProvider implements Provider<Target, never, Lever> {
   readonly #server: Server
   readonly #settings: Settings
+  readonly #tools: Tools
 
-  constructor(server: Server, settings: Settings) {
+  constructor(server: Server, settings: Settings, tools: Tools) {
     this.#server = server
     this.#settings = settings
+    this.#tools = tools
   }
 
   /** How long a cut waits for its marker, which others set as well; it leaves the statement time for the cuts themselves. */
@@ -284,6 +291,19 @@ class PostgresqlProvider implements Provider<Target, never, Lever> {
     const state = `${row.login ? 'can log in' : 'cannot log in'}, ${count(row.sessions, 'session')} open`
     const refusal = row.refusal === null ? '' : `; ${REFUSALS[row.refusal]}`
     return { status: 'found', said: `the role exists (oid ${row.oid}), ${state}${refusal}`, target: { role, oid: row.oid } }
+  }
+
+  async discover(from: string | undefined, most: number): Promise<Discovered<Target>> {
+    return await listRoles((look, work) => this.#server.use(look, work), from, most)
+  }
+
+  async issue(order: Order): Promise<Issued<Target, never, Lever>> {
+    const grants = z.safeParse(definition.grants ?? z.never(), order.grants)
+    if (!grants.success) return { status: 'refused', said: 'the grants do not fit this provider' }
+    return await createRole((look, work) => this.#server.use(look, work), this.#settings, this.#tools, {
+      ...order,
+      grants: grants.data,
+    })
   }
 
   async tidy(batch: Batch): Promise<Answer[]> {
