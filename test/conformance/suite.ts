@@ -37,12 +37,11 @@ const required = () => (process.env['RESCIND_REQUIRE_SERVERS'] ?? process.env['C
  */
 export function conformance<Target, Secret, Lever, Settings, Grants = unknown>(
   module: ProviderModule<Target, Secret, Lever, Settings, Grants>,
-  given: About | string,
+  about: About,
   start: () => Promise<Harness<Target, Secret, Lever, Settings, Grants>>,
   extras: readonly Extra[] = [],
 ): void {
   const { name } = module.definition
-  const about: About = typeof given === 'string' ? { title: given, against: 'real', counterpart: 'unnamed' } : given
   const { against, counterpart, missing, title, lacks = {}, runs = 'always' } = about
   const behind = against === 'fake' ? `the fake: ${counterpart}` : counterpart
   const of: Against = {
@@ -136,14 +135,12 @@ export function conformance<Target, Secret, Lever, Settings, Grants = unknown>(
       expectNoSecret([...new Set(text)], [...secrets, ...secretParts(harness.adminSecret), ...secretParts(harness.wrongSecret)])
     })
 
-    if (typeof given !== 'string') {
-      it('says why of each property that it lacks', { meta: { conformance: of } }, () => {
-        const silent = Object.entries(SHOWN_BY).filter(
-          ([extra, id]) => !extras.some((one) => one === extra) && lacks[id] === undefined,
-        )
-        expect(silent.map(([extra]) => extra)).toEqual([])
-        for (const reason of Object.values(lacks)) expect(reason).toMatch(/\w+ \w+ \w+/)
-      })
-    }
+    it('says why of each property that it lacks', { meta: { conformance: of } }, () => {
+      const silent = Object.entries(SHOWN_BY).filter(
+        ([extra, id]) => !extras.some((one) => one === extra) && lacks[id] === undefined,
+      )
+      expect(silent.map(([extra]) => extra)).toEqual([])
+      for (const reason of Object.values(lacks)) expect(reason).toMatch(/\w+ \w+ \w+/)
+    })
   })
 }

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { inspect } from 'node:util'
 import { expect } from 'vitest'
 import type { Answer, Issued, IssuerHandle, Subject, Tools, Warrant } from '../../../functions/providers/contract.ts'
@@ -118,7 +119,7 @@ export interface Faults {
 export const WARRANT: Warrant = { case: 'a'.repeat(26), lane: 'p1', epoch: 1, fencedAt: '2026-01-01T00:00:00.000Z' }
 
 export function tools(adminSecret: string, environment: Tools['environment'] = {}): Tools {
-  return { adminSecret: async () => adminSecret, now: () => Date.now(), environment }
+  return { adminSecret: async () => adminSecret, now: () => Date.now(), random: (length) => randomBytes(length), environment }
 }
 
 /** The error that something was rejected with. */
