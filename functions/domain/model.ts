@@ -523,8 +523,9 @@ export interface Discovery extends Stored {
   readonly startedAt: string
   readonly endedAt?: string
   readonly said?: string
-  /** The last one that was done before it began. */
+  /** The last one that was done before it began, and when that began. */
   readonly previous?: string
+  readonly previousAt?: string
   /** Counted by each move of any of its cursors: whoever read it before moves nothing. */
   readonly step: number
   /** Behind which the page, the leases, the findings go on; absent at the beginning of each. */

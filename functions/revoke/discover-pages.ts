@@ -224,7 +224,10 @@ function findingOf({ fingerprint, listed, seen }: Named, { kind, said, lease }: 
   }
 }
 
-/** Findings as they are stored: of each kind those for which there is room; all are counted. */
+/**
+ * Findings as they are stored: of each kind those for which there is room; all are counted. For what was made since the
+ * discovery before there is as much again, so that many old ones hide no new one.
+ */
 export function note(
   current: Discovery,
   findings: readonly NewFinding[],
@@ -234,11 +237,12 @@ export function note(
   const kept = noFindings()
   const writes = new Map<string, Write>()
   for (const finding of findings) {
-    const { of, fingerprint } = finding
+    const { of, fingerprint, createdAt } = finding
     const name = `${of}#${fingerprint}`
     if (writes.has(name)) continue
     found[of] += 1
-    if (current.kept[of] + kept[of] >= keep) continue
+    const isNew = createdAt !== undefined && current.previousAt !== undefined && createdAt > current.previousAt
+    if (current.kept[of] + kept[of] >= (isNew ? 2 * keep : keep)) continue
     kept[of] += 1
     writes.set(name, noteFinding(current, finding, keepUntil(), by()))
   }

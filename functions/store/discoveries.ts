@@ -81,7 +81,7 @@ export async function startDiscovery(table: Table, fresh: NewDiscovery, by: Acto
         listPk: LIST.discovery(fresh.issuer),
         listAt: by.at,
         by: actor(by),
-        ...(previous === undefined ? {} : { previous: previous.id }),
+        ...(previous === undefined ? {} : { previous: previous.id, previousAt: previous.startedAt }),
       },
       if: [['pk', 'absent']],
     },

@@ -203,6 +203,22 @@ describe('a discovery', () => {
     expect(db.calls.filter((call) => call.startsWith('discover')).length).toBeGreaterThanOrEqual(20)
   })
 
+  it('keeps what was made since the discovery before, however many old ones there are', async () => {
+    const pipeline = new Discovered({ settings: { discovery: { keep: 10 } } })
+    const db = await pipeline.issuer()
+    for (let number = 0; number < 40; number += 1) db.mint(`old-${number}`)
+    await pipeline.discover()
+    for (let number = 0; number < 20; number += 1) {
+      db.mint(`z-new-${String(number).padStart(2, '0')}`)
+      db.facts.set(`z-new-${String(number).padStart(2, '0')}`, { createdAt: instant(pipeline.now) })
+    }
+    pipeline.now += 3_600_000
+    const { view, findings } = await pipeline.discover()
+    expect(view.findings.unregistered).toEqual({ found: 60, kept: 20, new: 10, accepted: 0 })
+    expect(findings.filter(({ standing }) => standing === 'new').every(({ shown }) => shown.includes('z-new'))).toBe(true)
+    expect(pipeline.announced.at(-1)?.data).toMatchObject({ alarming: Array(10).fill({ kind: 'unregistered' }) })
+  })
+
   it('asks the table for a page at a time, however many there are', async () => {
     const pipeline = new Discovered()
     const db = await pipeline.issuer()

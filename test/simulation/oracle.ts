@@ -376,7 +376,10 @@ export class Oracle {
     const lives = events.findLast(({ what }) => what === 'lives')
     if (lives === undefined) return false
     const holders = [...this.leases.values()].filter((lease) => `${lease.issuer} ${this.credentialOf(lease)}` === key)
-    if (holders.every(({ expiresAt }) => Date.parse(expiresAt) < now)) return true
+    // When it runs out by itself is what its registration said; whoever found it at the issuer did not know.
+    const registered = holders.filter(({ id }) => this.names.has(id))
+    const known = registered.length > 0 ? registered : holders
+    if (known.every(({ expiresAt }) => Date.parse(expiresAt) < now)) return true
     const first = events.find(({ what }) => what === 'cut' || what === 'lied')
     return first === undefined || now - lives.at < 2 * (lives.at - first.at) + 1_800_000
   }
