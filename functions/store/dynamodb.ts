@@ -13,8 +13,7 @@ import {
 } from '@aws-sdk/client-dynamodb'
 import * as z from 'zod/mini'
 import type { Clock, Randomness } from '../runtime/ports.ts'
-import { attributeOf } from './attributes.ts'
-import { readItem, shortName, storedItem } from './short-names.ts'
+import { readItem, shortName, shortPath, storedItem, storedValue } from './short-names.ts'
 import type {
   Check,
   Condition,
@@ -378,11 +377,12 @@ function placeholders() {
     path(path: Path): string {
       const steps = typeof path === 'string' ? [path] : path
       if (steps.length === 0) throw new RangeError('a path has at least one step')
-      return steps.map((step, depth) => name(depth === 0 ? shortName(step) : step)).join('.')
+      return shortPath(steps).map(name).join('.')
     },
-    value(value: Value): string {
+    /** @param path where it stands, or is compared with what stands there */
+    value(value: Value, path: Path): string {
       if (value === undefined) throw new RangeError('a value of an expression cannot be undefined')
-      values.push(attributeOf(value))
+      values.push(storedValue(typeof path === 'string' ? [path] : path, value))
       return `:${values.length - 1}`
     },
     /** DynamoDB refuses empty maps and unused entries. */
@@ -410,7 +410,7 @@ function compileCondition(condition: Condition, into: Placeholders): string {
       ? `attribute_exists(${into.path(condition[0])})`
       : `attribute_not_exists(${into.path(condition[0])})`
   }
-  return `${into.path(condition[0])} ${OPERATORS[condition[1]]} ${into.value(condition[2])}`
+  return `${into.path(condition[0])} ${OPERATORS[condition[1]]} ${into.value(condition[2], condition[0])}`
 }
 
 /** Looked up rather than copied: an operator is not trusted either. */
@@ -446,15 +446,15 @@ function compilePut(operation: Put): CompiledPut {
 function compileUpdate(operation: Update): CompiledUpdate {
   const into = placeholders()
   const sets = [
-    ...(operation.set ?? []).map(([path, value]) => `${into.path(path)} = ${into.value(value)}`),
+    ...(operation.set ?? []).map(([path, value]) => `${into.path(path)} = ${into.value(value, path)}`),
     ...(operation.setOnce ?? []).map(([path, value]) => {
       const place = into.path(path)
-      return `${place} = if_not_exists(${place}, ${into.value(value)})`
+      return `${place} = if_not_exists(${place}, ${into.value(value, path)})`
     }),
     // ADD takes top-level attributes only, so numbers are counted by SET everywhere.
     ...[...(operation.add ?? []), ['v', 1] as const].map(([path, number]) => {
       const place = into.path(path)
-      return `${place} = if_not_exists(${place}, ${into.value(0)}) + ${into.value(number)}`
+      return `${place} = if_not_exists(${place}, ${into.value(0, path)}) + ${into.value(number, path)}`
     }),
   ]
   const removes = (operation.remove ?? []).map((path) => into.path(path))
@@ -525,7 +525,7 @@ function compileRange(input: QueryInput) {
   }
   if (begins !== undefined) {
     const into = placeholders()
-    const expression = `${into.path('pk')} = ${into.value(pk)} AND begins_with(${into.path('sk')}, ${into.value(begins)})`
+    const expression = `${into.path('pk')} = ${into.value(pk, 'pk')} AND begins_with(${into.path('sk')}, ${into.value(begins, 'sk')})`
     return { KeyConditionExpression: expression, ...into.attributes(), start, keep }
   }
   const bounds = compileBounds('pk', 'sk', pk, from, to)
@@ -557,14 +557,14 @@ function compileBounds(
   to: string | undefined,
 ) {
   const into = placeholders()
-  let expression = `${into.path(partitionName)} = ${into.value(partition)}`
+  let expression = `${into.path(partitionName)} = ${into.value(partition, partitionName)}`
   // An empty string is no sort key, so it bounds nothing from below and everything from above.
   const low = from === '' ? undefined : from
   if (to === '' || (low !== undefined && to !== undefined && compare(low, to) > 0)) return 'empty'
   if (low !== undefined && to !== undefined) {
-    expression += ` AND ${into.path(sortName)} BETWEEN ${into.value(low)} AND ${into.value(to)}`
-  } else if (low !== undefined) expression += ` AND ${into.path(sortName)} >= ${into.value(low)}`
-  else if (to !== undefined) expression += ` AND ${into.path(sortName)} <= ${into.value(to)}`
+    expression += ` AND ${into.path(sortName)} BETWEEN ${into.value(low, sortName)} AND ${into.value(to, sortName)}`
+  } else if (low !== undefined) expression += ` AND ${into.path(sortName)} >= ${into.value(low, sortName)}`
+  else if (to !== undefined) expression += ` AND ${into.path(sortName)} <= ${into.value(to, sortName)}`
   return { KeyConditionExpression: expression, ...into.attributes() }
 }
 

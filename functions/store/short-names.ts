@@ -8,46 +8,103 @@ import type { Item, Value } from './table.ts'
  * whatever reads, streams and archives one carries its names along. So the names that every lease has are one letter there,
  * and what a lease's key says already is left out. Nobody above the table's adapter and the reader of its stream sees it.
  *
- * The names of keys and indexes, of the time to live, of what the stream is filtered by (`kind`, `state`, `step`) and of what
- * operators look for in a console (`v`, `by`) stay as they are. A letter is never given another meaning.
+ * The names of keys and indexes, of the time to live, of what the stream is filtered by (`kind`, `state`, `step`) and of the
+ * version stay as they are. A letter is never given another meaning.
  */
-const LETTERS: Readonly<Record<string, string>> = {
-  acknowledged: 'A',
-  registerBy: 'B',
-  claims: 'C',
-  delegable: 'D',
-  expiresAt: 'E',
-  fingerprint: 'F',
-  generation: 'G',
-  digest: 'H',
-  identity: 'I',
-  registers: 'J',
-  depth: 'L',
-  purpose: 'M',
-  environment: 'N',
-  outcomes: 'O',
-  provider: 'P',
-  pending: 'Q',
-  registrar: 'R',
-  sharing: 'S',
-  target: 'T',
-  unanswered: 'U',
-  owner: 'V',
-  consumer: 'W',
-  ended: 'X',
-  epoch: 'Y',
-  registeredAt: 'Z',
+interface Names {
+  readonly letters: ReadonlyMap<string, string>
+  readonly names: ReadonlyMap<string, string>
+  /** What lies in a map under one of these names; under every other, `each`. */
+  readonly of: ReadonlyMap<string, Names>
+  readonly each: Names | undefined
 }
-const letters = new Map(Object.entries(LETTERS))
-const names = new Map(Object.entries(LETTERS).map(([name, letter]) => [letter, name]))
+const named = (letters: Readonly<Record<string, string>>, of: Readonly<Record<string, Names>> = {}, each?: Names): Names => ({
+  letters: new Map(Object.entries(letters)),
+  names: new Map(Object.entries(letters).map(([name, letter]) => [letter, name])),
+  of: new Map(Object.entries(of)),
+  each,
+})
 
-/** The name of an attribute of the first level as it lies in the table. What looks like a letter of ours is set apart. */
-export const shortName = (name: string): string => letters.get(name) ?? (isApart(name) ? `~${name}` : name)
+const ACTOR = named({ at: 'A', case: 'C', trigger: 'T', who: 'W', why: 'Y' })
+const EVIDENCE = named({ by: 'B', cutAt: 'C', said: 'S', sessionsUntil: 'U', verified: 'V', verifiedAt: 'W' })
+const OUTCOME = named({ at: 'A', evidence: 'E', livesUntil: 'L', observed: 'B', outcome: 'O' }, { evidence: EVIDENCE })
+const END = named({ at: 'A', case: 'C', livesUntil: 'L', outcome: 'O' })
+const ITEM = named(
+  {
+    acknowledged: 'A',
+    registerBy: 'B',
+    claims: 'C',
+    delegable: 'D',
+    expiresAt: 'E',
+    fingerprint: 'F',
+    generation: 'G',
+    digest: 'H',
+    identity: 'I',
+    registers: 'J',
+    depth: 'L',
+    purpose: 'M',
+    environment: 'N',
+    outcomes: 'O',
+    provider: 'P',
+    pending: 'Q',
+    registrar: 'R',
+    sharing: 'S',
+    target: 'T',
+    unanswered: 'U',
+    owner: 'V',
+    consumer: 'W',
+    ended: 'X',
+    epoch: 'Y',
+    registeredAt: 'Z',
+  },
+  // By case: its names are keys, and stay.
+  { by: ACTOR, ended: END, outcomes: named({}, {}, OUTCOME) },
+)
 
-/** The name that `shortName` was given. */
-export const longName = (short: string): string => names.get(short) ?? (short.startsWith('~') ? short.slice(1) : short)
-
+/** What looks like a letter of ours is set apart. Where there are no letters, names are what they are. */
+const shorten = ({ letters }: Names, name: string): string =>
+  letters.size === 0 ? name : (letters.get(name) ?? (isApart(name) ? `~${name}` : name))
+const lengthen = ({ letters, names }: Names, short: string): string =>
+  letters.size === 0 ? short : (names.get(short) ?? (short.startsWith('~') ? short.slice(1) : short))
 const isApart = (name: string): boolean => name.startsWith('~') || (name.length === 1 && name >= 'A' && name <= 'Z')
+
+/** The name of an attribute of the first level as it lies in the table, and the name that this was given. */
+export const shortName = (name: string): string => shorten(ITEM, name)
+export const longName = (short: string): string => lengthen(ITEM, short)
+
+/** A path as it lies in the table. */
+export function shortPath(steps: readonly string[]): string[] {
+  let names: Names | undefined = ITEM
+  return steps.map((step) => {
+    const short: string = names === undefined ? step : shorten(names, step)
+    names = names?.of.get(step) ?? names?.each
+    return short
+  })
+}
+
+/** A value as it lies in the table under a path. */
+export function storedValue(steps: readonly string[], value: Exclude<Value, undefined>): AttributeValue {
+  let names: Names | undefined = ITEM
+  for (const step of steps) names = names?.of.get(step) ?? names?.each
+  return attributeOf(names === undefined ? value : renamed(value, names, shorten, (under, name) => under.of.get(name)))
+}
+
+/** The same value with the names of its maps changed, as deep as there are letters for them. */
+function renamed(
+  value: Exclude<Value, undefined>,
+  names: Names,
+  rename: (names: Names, name: string) => string,
+  below: (names: Names, name: string) => Names | undefined,
+): Exclude<Value, undefined> {
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return value
+  const map: Record<string, Value> = {}
+  for (const [name, entry] of Object.entries(value)) {
+    if (entry === undefined) continue
+    const under = below(names, name) ?? names.each
+    give(map, rename(names, name), under === undefined ? entry : renamed(entry, under, rename, below))
+  }
+  return map
+}
 
 /** Attributes of a lease that its key says, where it lies in its identity's own partition. */
 function saidByKey(pk: unknown, sk: unknown): Readonly<Record<string, string>> {
@@ -64,7 +121,7 @@ export function storedItem(item: Item): Record<string, AttributeValue> {
   const attributes: Record<string, AttributeValue> = {}
   for (const [name, value] of Object.entries(item))
     if (value !== undefined && (!Object.hasOwn(said, name) || said[name] !== value))
-      give(attributes, shortName(name), attributeOf(value))
+      give(attributes, shortName(name), storedValue([name], value))
   return attributes
 }
 
@@ -76,7 +133,15 @@ export function readItem(attributes: Readonly<Record<string, AttributeValue>>): 
     : {}
   for (const name of Object.keys(attributes)) {
     const attribute = attributes[name]
-    if (attribute !== undefined) give(item, longName(name), plainValue(attribute))
+    if (attribute === undefined) continue
+    const long = longName(name)
+    const value = plainValue(attribute)
+    const names = ITEM.of.get(long)
+    give(
+      item,
+      long,
+      names === undefined ? value : renamed(value, names, lengthen, (under, short) => under.of.get(lengthen(under, short))),
+    )
   }
   return item
 }

@@ -25,9 +25,16 @@ describe('items as they lie in the table', () => {
   it('are read as they were written, whatever their attributes are called', () => {
     const name = fc.oneof(
       fc.string(),
+      fc.constantFrom('by', 'ended', 'outcomes', 'evidence', 'at', 'case', 'who', 'said', 'O', 'E', 'C'),
       fc.constantFrom('A', 'Z', 'K', '~', '~A', '~~', 'id', 'issuer', 'acknowledged', '__proto__', 'constructor', 'a', 'AA', 'É'),
     )
-    const value = fc.oneof(fc.string(), fc.integer(), fc.boolean(), fc.constant(null), fc.dictionary(name, fc.string()))
+    const value = fc.oneof(
+      fc.string(),
+      fc.integer(),
+      fc.boolean(),
+      fc.constant(null),
+      fc.dictionary(name, fc.oneof(fc.string(), fc.dictionary(name, fc.oneof(fc.string(), fc.dictionary(name, fc.string()))))),
+    )
     fc.assert(
       fc.property(fc.dictionary(name, value), (attributes) => {
         const { kind: _, ...others } = attributes
@@ -76,14 +83,30 @@ describe('items as they lie in the table', () => {
     })
   })
 
-  it('are changed under their short names, and only at the first level', () => {
+  it('are changed and compared under their short names, which what lies deeper has only where it is known', () => {
     const compiled = compileWrite({
       update: leaseItem(id),
-      set: [[['outcomes', 'epoch'], 'x']],
+      set: [
+        [['outcomes', 'epoch'], { outcome: 'revoked', at: 't', evidence: { said: 'cut', owner: 'x' } }],
+        [['claims', 'owner'], { said: 'x' }],
+      ],
       remove: ['registerBy'],
-      if: [['generation', '=', 0]],
+      if: [
+        ['generation', '=', 0],
+        [['ended', 'outcome'], '=', 'absent'],
+        ['by', '=', { who: 'me', at: 't' }],
+      ],
     })
-    expect(Object.values(compiled.ExpressionAttributeNames ?? {})).toEqual(['O', 'epoch', 'v', 'B', 'G'])
+    expect(Object.values(compiled.ExpressionAttributeNames ?? {})).toEqual(['O', 'epoch', 'C', 'owner', 'v', 'B', 'G', 'X', 'by'])
+    expect(Object.values(compiled.ExpressionAttributeValues ?? {})).toMatchObject([
+      { M: { O: { S: 'revoked' }, A: { S: 't' }, E: { M: { S: { S: 'cut' }, owner: { S: 'x' } } } } },
+      { M: { said: { S: 'x' } } },
+      { N: '0' },
+      { N: '1' },
+      { N: '0' },
+      { S: 'absent' },
+      { M: { W: { S: 'me' }, A: { S: 't' } } },
+    ])
   })
 
   it('are told by the stream under their long names', () => {
