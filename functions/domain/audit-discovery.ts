@@ -3,15 +3,12 @@ import type { Accepted, Discovery, Finding } from './model.ts'
 /** What changes of discoveries tell. Findings are told when they are new and when they are none any more. */
 
 export function tellDiscovery(before: Discovery | undefined, after: Discovery) {
-  if (before?.state === after.state && before.said === after.said) return []
-  // That it goes on after a wait is told by the next state.
-  if (before?.state === after.state && after.said === undefined) return []
+  // What it waits for (a breaker, the kill switch) tells for itself.
+  if (before?.state === after.state) return []
   const { id, requester, reason, said, counts, found, fresh, withdrawn, cleared } = after
-  const what =
-    before === undefined ? 'discovery.started' : before.state === after.state ? 'discovery.postponed' : `discovery.${after.state}`
   return [
     {
-      what,
+      what: before === undefined ? 'discovery.started' : `discovery.${after.state}`,
       previous: before?.state,
       state: after.state,
       about: { issuer: after.issuer },

@@ -67,11 +67,14 @@ export interface Judged {
 /** An issuer's clock and ours, and the moment between a mint and its registration, in seconds. */
 const TOLERANCE = 60_000
 
-/** Two targets with one name: whatever both of them say must be the same, or they are two incarnations. */
-export function differs(one: Readonly<Record<string, unknown>>, other: Readonly<Record<string, unknown>>): boolean {
-  return Object.entries(one).some(([name, value]) => {
-    const there = other[name]
-    return value !== undefined && there !== undefined && canonicalJson(value) !== canonicalJson(there)
+/**
+ * Whether a list shows another incarnation of the name than a lease means: something that the lease says of it is not so
+ * there, or is not said there (a mark that a namesake lacks). What the lease does not say, nobody knew when it was made.
+ */
+export function differs(leased: Readonly<Record<string, unknown>>, listed: Readonly<Record<string, unknown>>): boolean {
+  return Object.entries(leased).some(([name, value]) => {
+    const there = listed[name]
+    return value !== undefined && (there === undefined || canonicalJson(value) !== canonicalJson(there))
   })
 }
 

@@ -26,6 +26,12 @@ export const discoveryOf = (table: Table, issuer: string, id: string): Promise<D
 export const discoveriesOf = (table: Table, issuer: string): Promise<Discoveries | undefined> =>
   read(table, 'discoveries', discoveriesItem(issuer))
 
+/** The same of several issuers, in their order. */
+export async function discoveriesOfAll(table: Table, issuers: readonly string[]): Promise<(Discoveries | undefined)[]> {
+  const items = await table.getMany(issuers.map(discoveriesItem))
+  return items.map((item) => (item === undefined ? undefined : as('discoveries', item)))
+}
+
 export interface NewDiscovery {
   readonly id: string
   readonly issuer: string

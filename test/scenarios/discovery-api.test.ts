@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { instant } from '../../functions/domain/time.ts'
 import type { Definition } from '../../functions/providers/contract.ts'
 import { ONE, operatorsApi, VIEWER } from '../support/api.ts'
+import { MemoryDeadLetters } from '../support/dead-letters.ts'
 import { fakeDefinition } from '../support/fake-issuer.ts'
 import { Pipeline } from '../support/pipeline.ts'
 
@@ -120,6 +121,24 @@ describe('the routes of discoveries', () => {
     }
     expect(JSON.stringify(pipeline.table.all())).toBe(before)
     expect(JSON.stringify(await api('GET', findings, ONE))).not.toContain('"target"')
+  })
+
+  it('are explained where a message of one lies among the dead letters', async () => {
+    const { pipeline, db } = await begun()
+    const deadLetters = new MemoryDeadLetters(pipeline)
+    const api = operatorsApi(pipeline, { deadLetters })
+    db.mint('shadow')
+    const { body } = await api('POST', RUNS, ONE, {})
+    const message = { v: 1, kind: 'discover', issuer: 'db' }
+    deadLetters.put('work-fake-p2-dead', { ...message, discovery: body.id })
+    deadLetters.put('work-fake-p2-dead', { ...message, discovery: NOBODY })
+    const shown = async () => (await api('GET', '/v1/dead-letters/work-fake-p2-dead', ONE)).body.entries
+    expect(await shown()).toMatchObject([
+      { kind: 'discover', issuer: 'db', says: 'the discovery is listing', over: false },
+      { kind: 'discover', says: expect.stringContaining('not in the table'), over: false },
+    ])
+    await pipeline.pass(240)
+    expect(await shown()).toMatchObject([{ says: 'the discovery is done', over: true }, {}])
   })
 
   it('refuse a provider that cannot list, and take how often an issuer is listed with its declaration', async () => {

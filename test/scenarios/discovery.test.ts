@@ -141,7 +141,6 @@ describe('a discovery', () => {
       'discovery.started',
       'discovery.comparing',
       'discovery.settling',
-      'discovery.postponed',
       'discovery.done',
     ])
     expect(records.filter(({ what }) => what === 'finding.new')).toHaveLength(EXPECTED.length)

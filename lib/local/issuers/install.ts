@@ -6,6 +6,8 @@ export interface ServerPackage {
   readonly package: string
   /** What it is looked for by: all of them must be there. */
   readonly programs: readonly string[]
+  /** What must succeed with them, where being there is not enough: a program of the list, and its arguments. */
+  readonly probe?: readonly [program: string, ...args: string[]]
   /** Whose tests need it. */
   readonly provider: string
   /** What the system would start at boot. */
@@ -20,10 +22,24 @@ export const SERVER_PACKAGES: readonly ServerPackage[] = [
   { package: 'nats-server', programs: ['nats-server'], provider: 'nats', units: ['nats-server'] },
   { package: 'openssh-server', programs: ['sshd'], provider: 'ssh', units: ['ssh', 'sshd'] },
   { package: 'openssh-client', programs: ['ssh', 'ssh-keygen'], provider: 'ssh', units: [] },
+  // The AWS emulator is installed from PyPI by its tests; Debian has what that takes in a package of its own.
+  {
+    package: 'python3-venv',
+    programs: ['python3'],
+    probe: ['python3', '-c', 'import ensurepip, venv'],
+    provider: 'aws-iam, aws-secretsmanager',
+    units: [],
+  },
 ]
 
-export function missingPackages(find: (name: string) => string | undefined = program): ServerPackage[] {
-  return SERVER_PACKAGES.filter(({ programs }) => programs.some((name) => find(name) === undefined))
+const succeeds = (file: string, args: readonly string[]) => spawnSync(file, args, { stdio: 'ignore' }).status === 0
+
+export function missingPackages(find: (name: string) => string | undefined = program, runs = succeeds): ServerPackage[] {
+  return SERVER_PACKAGES.filter(({ programs, probe }) => {
+    const [name, ...args] = probe ?? []
+    const file = name === undefined ? undefined : find(name)
+    return programs.some((one) => find(one) === undefined) || (file !== undefined && !runs(file, args))
+  })
 }
 
 /** How a command becomes one of root's; `undefined` where we have no rights, or there is no apt. */

@@ -157,8 +157,9 @@ describe('a lease that a list lacks', () => {
 })
 
 describe('small things', () => {
-  it('tells incarnations apart by what both targets say', () => {
+  it('tells incarnations apart by what the lease says', () => {
     expect(differs({ role: 'a' }, { role: 'a', oid: '1' })).toBe(false)
+    expect(differs({ user: 'a', tag: 'x' }, { user: 'a' })).toBe(true)
     expect(differs({ role: 'a', oid: '1' }, { role: 'a', oid: '2' })).toBe(true)
     expect(differs({ at: { x: 1, y: [2] } }, { at: { y: [2], x: 1 } })).toBe(false)
     expect(incarnation({ a: 1, b: 2 })).toBe(incarnation({ b: 2, a: 1 }))

@@ -75,10 +75,11 @@ case "$*" in *not-to-be-had*) exit 100;; *last-server*) if [ -e ${folder}/slow ]
   })
 
   it('knows what is missing by the programs', () => {
-    expect(missingPackages(() => '/usr/bin/something')).toEqual([])
-    expect(missingPackages(() => undefined)).toEqual(SERVER_PACKAGES)
-    expect(missingPackages((name) => (name === 'ssh-keygen' ? undefined : 'x')).map((one) => one.package)).toEqual([
-      'openssh-client',
-    ])
+    const names = (find: (name: string) => string | undefined, runs: boolean) =>
+      missingPackages(find, () => runs).map((one) => one.package)
+    expect(names(() => '/usr/bin/something', true)).toEqual([])
+    expect(names(() => '/usr/bin/something', false)).toEqual(['python3-venv'])
+    expect(names(() => undefined, true)).toEqual(SERVER_PACKAGES.map((one) => one.package))
+    expect(names((name) => (name === 'ssh-keygen' ? undefined : 'x'), true)).toEqual(['openssh-client'])
   })
 })
