@@ -1,0 +1,4 @@
+import { open } from './connection.ts'
+import { moduleOver } from './operations.ts'
+
+export const provider = moduleOver(open)
