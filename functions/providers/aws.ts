@@ -129,9 +129,9 @@ function readAdminSecret(provider: string, text: string) {
 }
 
 const ONE_CALL = {
-  // Two attempts of five seconds and a half stay within `limits.callSeconds`.
+  // Two attempts of five seconds stay within `limits.callSeconds`.
   maxAttempts: 2,
-  requestHandler: { connectionTimeout: 1500, requestTimeout: 4000, socketTimeout: 4000, throwOnRequestTimeout: true },
+  requestHandler: { connectionTimeout: 1500, requestTimeout: 3500, socketTimeout: 3500, throwOnRequestTimeout: true },
 }
 
 export interface AccountSettings {

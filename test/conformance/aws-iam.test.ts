@@ -1,6 +1,7 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: placeholders of Permission.resources
 import {
   CreateAccessKeyCommand,
+  CreateLoginProfileCommand,
   CreateRoleCommand,
   CreateUserCommand,
   DeleteAccessKeyCommand,
@@ -8,6 +9,7 @@ import {
   DeleteRolePolicyCommand,
   DeleteUserCommand,
   DeleteUserPolicyCommand,
+  GetLoginProfileCommand,
   GetRolePolicyCommand,
   IAMClient,
   ListRolePoliciesCommand,
@@ -27,6 +29,7 @@ import { IssuerRefused, IssuerUnavailable } from '../../functions/providers/cont
 import { startAwsFront, startOtherAccount } from '../support/aws-front.ts'
 import { mac } from '../support/mac.ts'
 import { startMiniStack } from '../support/ministack.ts'
+import { spokeRole } from '../support/spoke.ts'
 import type { Credential, Faults, Harness } from './suite.ts'
 import { conformance, startGate } from './suite.ts'
 
@@ -447,6 +450,24 @@ describe.skipIf(stack === undefined)('aws-iam against MiniStack with IAM enforce
     expect(await attempt(key)).toBe('works')
   })
 
+  it("a user's password is deleted, and found gone afterwards", async () => {
+    const userId = await newUser('eve')
+    const { LoginProfile: profile } = await root.send(
+      new CreateLoginProfileCommand({ UserName: 'eve', Password: 'a Long one, 4 eve' }),
+    )
+    const aws = await connect()
+    const target = subject({ kind: 'login-profile', userName: 'eve', userId, createdAt: profile?.CreateDate?.toISOString() })
+    expect(words(await aws.verify(target, warrant()))).toEqual(['alive'])
+    const earlier = subject({ kind: 'login-profile', userName: 'eve', createdAt: '2020-01-01T00:00:00.000Z' })
+    expect(words(await aws.revoke(earlier, warrant()))).toEqual(['absent'])
+    expect(words(await aws.revoke(target, warrant()))).toEqual(['revoked'])
+    await expect(root.send(new GetLoginProfileCommand({ UserName: 'eve' }))).rejects.toMatchObject({
+      name: expect.stringMatching(/^NoSuchEntity/),
+    })
+    expect(words(await aws.verify(target, warrant()))).toEqual(['dead'])
+    expect(words(await aws.revoke(target, warrant()))).toEqual(['absent'])
+  })
+
   it('restores no key that somebody else had deactivated', async () => {
     await newUser('shut-before')
     const key = await newKey('shut-before')
@@ -598,9 +619,21 @@ describe.skipIf(stack === undefined)('aws-iam against MiniStack with IAM enforce
     expect(await attempt(key)).toBe('works')
   })
 
-  it('works through a spoke role with an external id', async () => {
-    const condition = { Condition: { StringEquals: { 'sts:ExternalId': 'from-the-operator' } } }
-    await newRole('rescind-spoke', workerPolicy, condition)
+  it('works through the role of the spoke template, with its external id', async () => {
+    const template = new URL('../../functions/providers/aws-iam/spoke.yaml', import.meta.url).pathname
+    const given = { account, WorkerRoleArn: `arn:aws:iam::${account}:root`, ExternalId: 'from-the-operator' }
+    const made = spokeRole(template, given)
+    await root.send(
+      new CreateRoleCommand({
+        RoleName: made.RoleName,
+        AssumeRolePolicyDocument: JSON.stringify({ Version: '2012-10-17', ...made.AssumeRolePolicyDocument }),
+        Tags: made.Tags,
+      }),
+    )
+    for (const { PolicyName, PolicyDocument } of made.Policies)
+      await root.send(
+        new PutRolePolicyCommand({ RoleName: made.RoleName, PolicyName, PolicyDocument: JSON.stringify(PolicyDocument) }),
+      )
     await newUser('in-the-spoke')
     const key = await newKey('in-the-spoke')
     const roleArn = `arn:aws:iam::${account}:role/rescind-spoke`

@@ -1,8 +1,10 @@
 import {
   DeleteAccessKeyCommand,
+  DeleteLoginProfileCommand,
   DeleteRolePolicyCommand,
   DeleteUserPolicyCommand,
   GetAccessKeyLastUsedCommand,
+  GetLoginProfileCommand,
   GetRoleCommand,
   GetRolePolicyCommand,
   GetUserCommand,
@@ -19,6 +21,7 @@ import {
 } from '@aws-sdk/client-iam'
 import { call, classify, openAws, present, tagsOf } from '../aws.ts'
 import type { Tools } from '../contract.ts'
+import { credentialCommands, statusOf } from './commands.ts'
 import type { Settings } from './definition.ts'
 
 export type { FaultKind } from '../aws.ts'
@@ -36,6 +39,13 @@ export interface IamClient {
   accessKeyUse(accessKeyId: string): Promise<{ readonly userName: string; readonly lastUsedAt: Date | undefined }>
   setAccessKey(userName: string, accessKeyId: string, status: KeyStatus): Promise<void>
   deleteAccessKey(userName: string, accessKeyId: string): Promise<void>
+  /** Credentials of a user of another kind than access keys. */
+  listCredentials(kind: CredentialKind, userName: string): Promise<readonly UserCredential[]>
+  setCredential(kind: CredentialKind, userName: string, id: string, status: KeyStatus): Promise<void>
+  deleteCredential(kind: CredentialKind, userName: string, id: string): Promise<void>
+  /** When the user's password for the console was made; `undefined` where there is none. */
+  passwordMade(userName: string): Promise<Date | undefined>
+  deletePassword(userName: string): Promise<void>
   /** Adds to the tags that are there; a tag of the same key is replaced. */
   tagUser(userName: string, tags: Readonly<Record<string, string>>): Promise<void>
   untagUser(userName: string, keys: readonly string[]): Promise<void>
@@ -56,6 +66,13 @@ export interface Holder {
 }
 
 export type KeyStatus = 'Active' | 'Inactive'
+
+export type CredentialKind = 'ssh-key' | 'certificate' | 'service-credential'
+
+export interface UserCredential {
+  readonly id: string
+  readonly status: KeyStatus
+}
 
 export interface AccessKey {
   readonly accessKeyId: string
@@ -87,6 +104,7 @@ export interface IamRole {
 export async function connectIam(issuerName: string, settings: Settings, tools: Tools): Promise<IamClient> {
   const aws = await openAws({ provider: 'aws-iam', name: issuerName, settings }, tools)
   const iam = new IAMClient(aws.configuration('IAM'))
+  const commands = credentialCommands(iam)
 
   return {
     whoAmI: aws.whoAmI,
@@ -106,8 +124,7 @@ export async function connectIam(issuerName: string, settings: Settings, tools: 
           for (const key of page.AccessKeyMetadata ?? []) {
             keys.push({
               accessKeyId: present(key.AccessKeyId, 'AccessKeyId'),
-              // Whatever is not clearly inactive is taken for usable (there is a third status, `Expired`).
-              status: key.Status === 'Inactive' ? 'Inactive' : 'Active',
+              status: statusOf(key.Status),
               createdAt: key.CreateDate,
             })
           }
@@ -137,6 +154,31 @@ export async function connectIam(issuerName: string, settings: Settings, tools: 
     deleteAccessKey: (userName, accessKeyId) =>
       call(async () => {
         await iam.send(new DeleteAccessKeyCommand({ UserName: userName, AccessKeyId: accessKeyId }))
+      }),
+    listCredentials: (kind, userName) => call(() => commands[kind].list(userName)),
+    setCredential: (kind, userName, id, status) =>
+      call(async () => {
+        await commands[kind].set(userName, id, status)
+      }),
+    deleteCredential: (kind, userName, id) =>
+      call(async () => {
+        await commands[kind].delete(userName, id)
+      }),
+    passwordMade: async (userName) => {
+      try {
+        return await call(async () => {
+          const { LoginProfile: profile } = await iam.send(new GetLoginProfileCommand({ UserName: userName }))
+          return present(profile?.CreateDate, 'CreateDate')
+        })
+      } catch (error) {
+        const fault = classify(error)
+        if (fault.kind === 'gone') return undefined
+        throw fault
+      }
+    },
+    deletePassword: (userName) =>
+      call(async () => {
+        await iam.send(new DeleteLoginProfileCommand({ UserName: userName }))
       }),
     tagUser: (userName, tags) =>
       call(async () => {

@@ -11,9 +11,10 @@ import {
   THROTTLE_SECONDS,
   throttlingOf,
 } from './account.ts'
-import type { AccessKey, Holder, IamUser } from './client.ts'
+import type { Holder, IamUser, UserCredential } from './client.ts'
 import type { Lever } from './definition.ts'
 import { deactivate, setKey } from './keys.ts'
+import { accessKeyKind } from './kinds.ts'
 import { DENY_ALL, merge, parseDenies, printDenies, printSecond, sameDocument, secondFrom } from './policy.ts'
 
 /** Pulls a lever, or puts it back. @throws IssuerRefused or IssuerUnavailable */
@@ -22,6 +23,7 @@ type Pull = (lever: Lever, warrant: Warrant) => Promise<LeverAnswer>
 /** Cuts all that a user holds, or all sessions of a role from before the fence, reversibly. */
 export function levers(account: Account): { contain: Pull; release: Pull } {
   const { iam, names } = account
+  const keys = accessKeyKind(iam)
 
   async function containUser(userName: string, user: IamUser, warrant: Warrant): Promise<LeverAnswer> {
     const holder: Holder = { kind: 'user', name: userName }
@@ -36,17 +38,15 @@ export function levers(account: Account): { contain: Pull; release: Pull } {
     let room = true
     // Marked before it is deactivated, so that no crash leaves a key inactive that `release` does not know of. A key that
     // another epoch's containment holds is marked for this one too.
-    const mark = async (listed: readonly AccessKey[]) => {
-      const held = listed.filter(
-        ({ accessKeyId, status }) => status === 'Active' || names.containedTags(user, accessKeyId).length > 0,
-      )
-      const tags = held.map(({ accessKeyId }) => names.containedTag(warrant.epoch, accessKeyId)).filter((tag) => !tagged.has(tag))
+    const mark = async (listed: readonly UserCredential[]) => {
+      const held = listed.filter(({ id, status }) => status === 'Active' || names.containedTags(user, id).length > 0)
+      const tags = held.map(({ id }) => names.containedTag(warrant.epoch, id)).filter((tag) => !tagged.has(tag))
       if (tags.length === 0) return
       for (const tag of tags) tagged.add(tag)
       const write = () => iam.tagUser(userName, Object.fromEntries(tags.map((tag) => [tag, warrant.case])))
       if (!(await doneUnless('full', write))) room = false
     }
-    const { count, left } = await deactivate(account, userName, () => true, mark)
+    const { count, left } = await deactivate(keys, userName, () => true, mark)
     if (left.length > 0) {
       const said = `${left.length} keys of user ${userName} are still Active`
       return { status: 'retry', said, afterSeconds: READ_BACK_SECONDS }
@@ -68,12 +68,12 @@ export function levers(account: Account): { contain: Pull; release: Pull } {
       names.containedTags(of, accessKeyId).some((tag) => tag !== names.containedTag(warrant.epoch, accessKeyId))
     const active = new Set<string>()
     for (const { accessKeyId } of ending) {
-      if (!stays(user, accessKeyId) && (await setKey(account, userName, accessKeyId, 'Active'))) active.add(accessKeyId)
+      if (!stays(user, accessKeyId) && (await setKey(keys, userName, accessKeyId, 'Active'))) active.add(accessKeyId)
     }
     // A lease of the key may have been cut between the first look and the reactivation.
     const again = active.size === 0 ? user : await iam.getUser(userName)
     for (const accessKeyId of [...active].filter((id) => stays(again, id))) {
-      await setKey(account, userName, accessKeyId, 'Inactive')
+      await setKey(keys, userName, accessKeyId, 'Inactive')
       active.delete(accessKeyId)
     }
     const marks = names.epochTags(user, warrant.epoch)

@@ -26,6 +26,32 @@ export const AccessKeyTarget = z.strictObject({
 })
 export type AccessKeyTarget = z.infer<typeof AccessKeyTarget>
 
+/** What else lets somebody in as a user, and can be made inactive: named by the id that IAM gave it, unique for all time. */
+const userCredential = <Kind extends string>(kind: Kind) =>
+  z.strictObject({
+    kind: z.literal(kind),
+    userName: UserName,
+    userId: z.optional(UserId),
+    id: z.string().check(z.regex(/^\w{20,64}$/)),
+  })
+/** A public key for CodeCommit (`APKA...`). */
+export const SshKeyTarget = userCredential('ssh-key')
+/** An X.509 signing certificate. */
+export const CertificateTarget = userCredential('certificate')
+/** User name and password, or token, for one service: CodeCommit, Keyspaces, Bedrock (`ACCA...`). */
+export const ServiceCredentialTarget = userCredential('service-credential')
+export type UserCredentialTarget = z.infer<typeof SshKeyTarget | typeof CertificateTarget | typeof ServiceCredentialTarget>
+
+/** The password for the console. */
+export const LoginProfileTarget = z.strictObject({
+  kind: z.literal('login-profile'),
+  userName: UserName,
+  userId: z.optional(UserId),
+  /** When it was made (`CreateDate`): a later one is another password. */
+  createdAt: z.optional(Instant),
+})
+export type LoginProfileTarget = z.infer<typeof LoginProfileTarget>
+
 export const RoleSessionTarget = z
   .strictObject({
     kind: z.literal('role-session'),
@@ -54,7 +80,14 @@ export const RoleSessionTarget = z
   )
 export type RoleSessionTarget = z.infer<typeof RoleSessionTarget>
 
-export const Target = z.discriminatedUnion('kind', [AccessKeyTarget, RoleSessionTarget])
+export const Target = z.discriminatedUnion('kind', [
+  AccessKeyTarget,
+  RoleSessionTarget,
+  SshKeyTarget,
+  CertificateTarget,
+  ServiceCredentialTarget,
+  LoginProfileTarget,
+])
 export type Target = z.infer<typeof Target>
 
 export const Lever = z.discriminatedUnion('kind', [
@@ -96,18 +129,24 @@ const WHICH_IS_UNKNOWN = 'which of them hold leases is known only when they are 
 
 export const definition: Definition<Target, undefined, Lever, Settings> = {
   name: 'aws-iam',
-  title: 'AWS IAM access keys and role sessions',
+  title: 'AWS IAM: access keys and other credentials of users, sessions of roles',
   target: Target,
   lever: Lever,
   settings: Settings,
   credential(target) {
     if (target.kind === 'access-key') return `access-key:${target.accessKeyId}`
+    if (target.kind === 'login-profile') return `login-profile:${target.userId ?? target.userName.toLowerCase()}`
+    if (target.kind !== 'role-session') return `${target.kind}:${target.id}`
     const { roleId, sessionName, issuedAt } = target
     // All sessions of one name are one credential: the deny that cuts one of them hits the older ones too.
     const all = `role-session:${roleId}:${sessionName}`
     return issuedAt === undefined ? all : `${all}:${Date.parse(issuedAt) / 1000}`
   },
   recognise,
+  // A password is deleted: IAM cannot make one inactive.
+  forGood: (target) => target.kind === 'login-profile',
+  // No list of IAM's has sessions.
+  listed: ({ kind }) => kind === 'access-key',
   namesMany: (target) => target.kind === 'role-session' && target.issuedAt === undefined,
   // Names of users and roles are unique in an account without regard to case (IAM User Guide, "IAM name requirements").
   leverName: (lever) => (lever.kind === 'user' ? `user:${lever.userName.toLowerCase()}` : `role:${lever.roleName.toLowerCase()}`),
@@ -144,6 +183,23 @@ export const definition: Definition<Target, undefined, Lever, Settings> = {
       ],
       resources: ['arn:${partition}:iam::${account}:user/*'],
       reason: `deactivates keys, deletes them after the soak time, marks why, denies a contained user; ${WHICH_IS_UNKNOWN}`,
+    },
+    {
+      actions: [
+        'iam:ListSSHPublicKeys',
+        'iam:UpdateSSHPublicKey',
+        'iam:DeleteSSHPublicKey',
+        'iam:ListSigningCertificates',
+        'iam:UpdateSigningCertificate',
+        'iam:DeleteSigningCertificate',
+        'iam:ListServiceSpecificCredentials',
+        'iam:UpdateServiceSpecificCredential',
+        'iam:DeleteServiceSpecificCredential',
+        'iam:GetLoginProfile',
+        'iam:DeleteLoginProfile',
+      ],
+      resources: ['arn:${partition}:iam::${account}:user/*'],
+      reason: `the same for a user's other credentials; a password can only be deleted; ${WHICH_IS_UNKNOWN}`,
     },
     {
       actions: ['iam:GetRole', 'iam:GetRolePolicy', 'iam:ListRolePolicies', 'iam:PutRolePolicy', 'iam:DeleteRolePolicy'],

@@ -53,8 +53,7 @@ export function lister(account: Account): (from: string | undefined, most: numbe
     return found
   }
 
-  async function page(place: Place | undefined, most: number): Promise<Discovered<Target>> {
-    const { userId: ours } = await account.caller()
+  async function page(place: Place | undefined, most: number, ours: string): Promise<Discovered<Target>> {
     const { users, next } = await iam.listUsers(place?.marker, Math.min(USERS, most))
     const behind = [...users]
       .sort((left, right) => (left.userName < right.userName ? -1 : 1))
@@ -83,8 +82,9 @@ export function lister(account: Account): (from: string | undefined, most: numbe
   return async (from, most) => {
     const place = from === undefined ? undefined : parse(from)
     if (from !== undefined && place === undefined) return { status: 'unknown', said: 'that is no place in a list of ours' }
+    const { userId: ours } = await account.caller()
     try {
-      return await page(place, most)
+      return await page(place, most, ours)
     } catch (error) {
       const fault = ownFault(error)
       const said = `AWS IAM answers ${fault.awsCode}`

@@ -1,7 +1,17 @@
 import * as z from 'zod/mini'
 import type { ProviderModule } from '../contract.ts'
 import { IssuerRefused } from '../contract.ts'
-import type { AccessKey, FaultKind, Holder, IamClient, IamRole, IamUser, KeyStatus, ListedUser } from './client.ts'
+import type {
+  AccessKey,
+  CredentialKind,
+  FaultKind,
+  Holder,
+  IamClient,
+  IamRole,
+  IamUser,
+  KeyStatus,
+  ListedUser,
+} from './client.ts'
 import { IamFault } from './client.ts'
 import type { Lever, Settings, Target } from './definition.ts'
 import { definition } from './definition.ts'
@@ -48,7 +58,9 @@ export class FakeIam implements IamClient {
 
   addUser(userName: string, tags: Readonly<Record<string, string>> = {}): string {
     const userId = this.#nextId('AIDA')
-    this.#users.set(userName, { userId, tags: new Map(Object.entries(tags)), keys: new Map(), policies: new Map() })
+    const credentials = { 'ssh-key': new Map(), certificate: new Map(), 'service-credential': new Map() }
+    const own = { keys: new Map(), credentials, password: undefined, policies: new Map() }
+    this.#users.set(userName, { userId, tags: new Map(Object.entries(tags)), ...own })
     return userId
   }
 
@@ -62,6 +74,20 @@ export class FakeIam implements IamClient {
     const accessKeyId = this.#nextId('AKIA')
     user.keys.set(accessKeyId, 'Active')
     return accessKeyId
+  }
+
+  addCredential(kind: CredentialKind, userName: string): string {
+    const id = this.#nextId({ 'ssh-key': 'APKA', certificate: 'CERT', 'service-credential': 'ACCA' }[kind])
+    this.#user(userName).credentials[kind].set(id, 'Active')
+    return id
+  }
+
+  /** CreateLoginProfile; one that was there before is gone. */
+  setPassword(userName: string): Date {
+    this.#counter += 1
+    const made = new Date(this.#counter * 1000)
+    this.#user(userName).password = made
+    return made
   }
 
   addRole(
@@ -92,6 +118,15 @@ export class FakeIam implements IamClient {
   keyWorks(userName: string, accessKeyId: string): boolean {
     const user = this.#users.get(userName)
     return user?.keys.get(accessKeyId) === 'Active' && !denied(user.policies, {})
+  }
+
+  credentialWorks(kind: CredentialKind, userName: string, id: string): boolean {
+    const user = this.#users.get(userName)
+    return user?.credentials[kind].get(id) === 'Active' && !denied(user.policies, {})
+  }
+
+  passwordWorks(userName: string): boolean {
+    return this.#users.get(userName)?.password !== undefined
   }
 
   /** A session that was issued at the second (since 1970). */
@@ -156,6 +191,35 @@ export class FakeIam implements IamClient {
   async deleteAccessKey(userName: string, accessKeyId: string): Promise<void> {
     this.#called('deleteAccessKey', userName, accessKeyId)
     if (!this.#user(userName).keys.delete(accessKeyId)) throw fault('gone', 'NoSuchEntity')
+  }
+
+  async listCredentials(kind: CredentialKind, userName: string) {
+    this.#called('listCredentials', kind, userName)
+    return [...this.#user(userName).credentials[kind]].map(([id, status]) => ({ id, status }))
+  }
+
+  async setCredential(kind: CredentialKind, userName: string, id: string, status: KeyStatus): Promise<void> {
+    this.#called('setCredential', kind, userName, id, status)
+    const kept = this.#user(userName).credentials[kind]
+    if (!kept.has(id)) throw fault('gone', 'NoSuchEntity')
+    kept.set(id, status)
+  }
+
+  async deleteCredential(kind: CredentialKind, userName: string, id: string): Promise<void> {
+    this.#called('deleteCredential', kind, userName, id)
+    if (!this.#user(userName).credentials[kind].delete(id)) throw fault('gone', 'NoSuchEntity')
+  }
+
+  async passwordMade(userName: string): Promise<Date | undefined> {
+    this.#called('passwordMade', userName)
+    return this.#users.get(userName)?.password
+  }
+
+  async deletePassword(userName: string): Promise<void> {
+    this.#called('deletePassword', userName)
+    const user = this.#user(userName)
+    if (user.password === undefined) throw fault('gone', 'NoSuchEntity')
+    user.password = undefined
   }
 
   async tagUser(userName: string, tags: Readonly<Record<string, string>>): Promise<void> {
@@ -259,6 +323,8 @@ interface FakeUser {
   readonly userId: string
   readonly tags: Map<string, string>
   readonly keys: Map<string, KeyStatus>
+  readonly credentials: Readonly<Record<CredentialKind, Map<string, KeyStatus>>>
+  password: Date | undefined
   readonly policies: Map<string, string>
 }
 

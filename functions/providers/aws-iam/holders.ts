@@ -2,7 +2,7 @@ import type { Answer, Liveness, Restored, Subject, Warrant } from '../contract.t
 import type { Account, Bearer } from './account.ts'
 import { holderName, namesakeOf, ownFault, THROTTLE_SECONDS, throttlingOf } from './account.ts'
 import type { Holder, IamFault } from './client.ts'
-import type { AccessKeyTarget, RoleSessionTarget, Target } from './definition.ts'
+import type { Target } from './definition.ts'
 
 /** What one write to a user or role may have left behind when a later call fails. */
 export interface Attempt {
@@ -30,8 +30,8 @@ export interface Works<Kind extends Target> {
 
 type Failed<Result> = (fault: IamFault, holder: Holder, where: string, attempt: Attempt) => Result
 
-const isAccessKey = (subject: Subject<Target>): subject is Subject<AccessKeyTarget> => subject.target.kind === 'access-key'
-const isRoleSession = (subject: Subject<Target>): subject is Subject<RoleSessionTarget> => subject.target.kind === 'role-session'
+/** The works of every kind of target. */
+export type AllWorks = { readonly [Kind in Target['kind']]: Works<Extract<Target, { readonly kind: Kind }>> }
 
 /** `Map.groupBy`, which Node 20 lacks. */
 function groupBy<Member>(members: readonly Member[], name: (member: Member) => string): Map<string, Member[]> {
@@ -39,6 +39,12 @@ function groupBy<Member>(members: readonly Member[], name: (member: Member) => s
   for (const member of members) groups.set(name(member), [...(groups.get(name(member)) ?? []), member])
   return groups
 }
+
+const holderOf = (target: Target): Holder =>
+  'userName' in target ? { kind: 'user', name: target.userName } : { kind: 'role', name: target.roleName }
+
+/** Users, or roles, that are worked on at once: they share nothing, and a call to IAM is mostly waiting. */
+const AT_ONCE = 5
 
 /**
  * Works on each user and role of a batch; a fault ends that user's or role's part, not the others'.
@@ -48,8 +54,8 @@ export async function eachHolder<Result>(
   account: Account,
   batch: readonly Subject<Target>[],
   warrant: Warrant,
-  keys: Work<AccessKeyTarget, Result>,
-  sessions: Work<RoleSessionTarget, Result>,
+  works: AllWorks,
+  pick: <Kind extends Target>(works: Works<Kind>) => Work<Kind, Result>,
   failed: Failed<Result>,
 ): Promise<Result[]> {
   await account.caller()
@@ -67,10 +73,28 @@ export async function eachHolder<Result>(
       for (const { lease } of members) answers.set(lease, failed(fault, holder, account.where, attempt))
     }
   }
-  const users = groupBy(batch.filter(isAccessKey), ({ target }) => target.userName)
-  const roles = groupBy(batch.filter(isRoleSession), ({ target }) => target.roleName)
-  for (const [name, members] of users) await answer({ kind: 'user', name }, members, keys)
-  for (const [name, members] of roles) await answer({ kind: 'role', name }, members, sessions)
+  async function ofKind<Kind extends Target>(kind: Kind['kind'], of: Works<Kind>) {
+    const members = batch.filter((subject): subject is Subject<Kind> => subject.target.kind === kind)
+    const groups = groupBy(members, ({ target }) => holderOf(target).name).entries()
+    const failures: unknown[] = []
+    const lane = async () => {
+      for (const [name, same] of groups) {
+        const [first] = same
+        // The trouble is the issuer's: nobody goes on.
+        if (first === undefined || failures.length > 0) continue
+        await answer({ ...holderOf(first.target), name }, same, pick(of)).catch((error: unknown) => failures.push(error))
+      }
+    }
+    // All have ended before the batch has its answer.
+    await Promise.all(Array.from({ length: AT_ONCE }, lane))
+    if (failures.length > 0) throw failures[0]
+  }
+  await ofKind('access-key', works['access-key'])
+  await ofKind('ssh-key', works['ssh-key'])
+  await ofKind('certificate', works.certificate)
+  await ofKind('service-credential', works['service-credential'])
+  await ofKind('login-profile', works['login-profile'])
+  await ofKind('role-session', works['role-session'])
   return batch.map(({ lease, target }) => {
     const found = answers.get(lease)
     if (found === undefined) throw new Error(`no answer for ${target.kind} of lease ${lease}`)
@@ -129,7 +153,7 @@ export function sift<Kind extends Target, Result>(
 ): { ours: Subject<Kind>[]; answers: Map<string, Result> } {
   const answers = new Map<string, Result>()
   const ours = members.filter(({ lease, target }) => {
-    const wanted = (target.kind === 'access-key' ? target.userId : target.roleId) ?? bearer.id
+    const wanted = ('userName' in target ? target.userId : target.roleId) ?? bearer.id
     if (wanted !== bearer.id) answers.set(lease, gone(namesakeOf(bearer, wanted, account.where)))
     return wanted === bearer.id
   })

@@ -1,4 +1,4 @@
-import type { Answer, Provider, ProviderModule, Restored, Subject, Warrant } from '../contract.ts'
+import type { Answer, Liveness, Provider, ProviderModule, Restored } from '../contract.ts'
 import { openAccount } from './account.ts'
 import type { IamClient } from './client.ts'
 import { connectIam } from './client.ts'
@@ -6,23 +6,30 @@ import { levers } from './containment.ts'
 import type { Lever, Settings, Target } from './definition.ts'
 import { definition } from './definition.ts'
 import { lister } from './discover.ts'
+import type { AllWorks } from './holders.ts'
 import { eachHolder, failedCut, failedLook, failedRestore } from './holders.ts'
-import { accessKeys } from './keys.ts'
+import { keysOf } from './keys.ts'
+import { accessKeyKind, userCredentialKind } from './kinds.ts'
 import { locator } from './locate.ts'
+import { passwords } from './passwords.ts'
 import { roleSessions } from './sessions.ts'
 
 /** Makes the provider over any client: the AWS SDK's, or the fake. `now` in milliseconds since 1970. */
 export function createProvider(settings: Settings, iam: IamClient, now: () => number): Provider<Target, undefined, Lever> {
   const account = openAccount(settings, iam, now)
-  const keys = accessKeys(account)
-  const sessions = roleSessions(account)
-  const cut = (method: 'revoke' | 'tidy') => (batch: readonly Subject<Target>[], warrant: Warrant) =>
-    eachHolder<Answer>(account, batch, warrant, keys[method], sessions[method], failedCut)
+  const works: AllWorks = {
+    'access-key': keysOf(account, accessKeyKind(iam)),
+    'ssh-key': keysOf(account, userCredentialKind(iam, 'ssh-key')),
+    certificate: keysOf(account, userCredentialKind(iam, 'certificate')),
+    'service-credential': keysOf(account, userCredentialKind(iam, 'service-credential')),
+    'login-profile': passwords(account),
+    'role-session': roleSessions(account),
+  }
   return {
-    revoke: cut('revoke'),
-    verify: (batch, warrant) => eachHolder(account, batch, warrant, keys.verify, sessions.verify, failedLook),
-    tidy: cut('tidy'),
-    restore: (batch, warrant) => eachHolder<Restored>(account, batch, warrant, keys.restore, sessions.restore, failedRestore),
+    revoke: (batch, warrant) => eachHolder<Answer>(account, batch, warrant, works, ({ revoke }) => revoke, failedCut),
+    verify: (batch, warrant) => eachHolder<Liveness>(account, batch, warrant, works, ({ verify }) => verify, failedLook),
+    tidy: (batch, warrant) => eachHolder<Answer>(account, batch, warrant, works, ({ tidy }) => tidy, failedCut),
+    restore: (batch, warrant) => eachHolder<Restored>(account, batch, warrant, works, ({ restore }) => restore, failedRestore),
     ...levers(account),
     locate: locator(account),
     discover: lister(account),
