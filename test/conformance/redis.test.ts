@@ -601,6 +601,8 @@ describe.skipIf(MISSING !== undefined)('redis alone', () => {
         { status: 'retry', effect: 'unknown', said: expect.stringContaining('127.0.0.1:1 does not answer') },
       ])
       expect([await credential.works(), await credential.worksThere()]).toEqual([false, true])
+      expect(await halved.tidy?.([credential.subject], WARRANT)).toMatchObject([{ status: 'retry', effect: 'none' }])
+      expect(await stateOf(credential.subject.target.user, main)).toMatchObject({ enabled: false })
       expect(
         await halved.issue?.({ name: 'not-made', grants: GRANTS, expiresAt: '2030-01-01T00:00:00.000Z' }).catch((error) => error),
       ).toBeInstanceOf(IssuerUnavailable)

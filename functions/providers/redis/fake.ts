@@ -21,7 +21,7 @@ const sha256 = (text: string): string => createHash('sha256').update(text).diges
 
 /**
  * Redis servers in memory, as far as their users go: what redis.io documents of `ACL SETUSER`, `GETUSER`, `DELUSER`, `LIST`,
- * `SAVE`, `GENPASS`, `CLIENT KILL`, `CLIENT LIST`, `INFO`, `CLUSTER INFO`, and `MULTI`; their replies are those that Redis
+ * `SAVE`, `CLIENT KILL`, `CLIENT LIST`, `INFO`, `CLUSTER INFO`, and `MULTI`; their replies are those that Redis
  * 7.0.15 gives. It stands below the provider's own code, in the place of a connection. Deterministic: no clock, no chance.
  */
 export class FakeRedis {
@@ -117,7 +117,6 @@ export class FakeServer {
   down = false
   /** Its disk is full. */
   full = false
-  #chance = 0
 
   constructor(index: number, admin: Admin, tag: string) {
     this.index = index
@@ -185,9 +184,6 @@ export class FakeServer {
           return new Failure('ERR There was an error trying to save the ACLs. Please check the server logs for more information')
         this.saved = structuredClone(this.users)
         return 'OK'
-      case 'ACL GENPASS':
-        this.#chance += 1
-        return sha256(`${this.index} ${this.#chance}`).slice(0, Number(second) / 4)
       case 'CLIENT KILL':
         return this.#kill(args[2] ?? '')
       case 'CLIENT LIST':

@@ -1,11 +1,13 @@
-import type { Issued } from '../contract.ts'
+import type { Issued, Tools } from '../contract.ts'
 import { IssuerError } from '../contract.ts'
 import { GETUSER, remember } from './cuts.ts'
 import type { Grants, Settings, Target } from './definition.ts'
 import { tagOf } from './names.ts'
 import type { Looked } from './nodes.ts'
 import type { Command, Connection } from './replies.ts'
-import { Failure, good, issuerError, text, userIn } from './replies.ts'
+import { Failure, good, issuerError, userIn } from './replies.ts'
+
+const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
 
 type Outcome = Issued<Target, never, never>
 
@@ -19,18 +21,12 @@ export async function issueAt(
   name: string,
   { rules }: Grants,
   keep: Settings['keep'],
+  random: NonNullable<Tools['random']>,
 ): Promise<Outcome> {
   const taken: Outcome = { status: 'refused', said: 'the name is taken' }
   if (looked.some(({ replies }) => userIn(replies[0]) !== undefined)) return taken
-  const [first] = looked
-  if (first === undefined) throw new RangeError('a user is made at one server at least')
-  // Chance is the server's: 256 bits, and 192.
-  const [password, chance] = await first.connection.exchange([
-    ['ACL', 'GENPASS', '256'],
-    ['ACL', 'GENPASS', '192'],
-  ])
-  const secret = text(password)
-  const tag = tagOf(text(chance))
+  const secret = hex(random(32))
+  const tag = tagOf(hex(random(24)))
   const mine: Looked[] = []
   try {
     for (const one of looked) {

@@ -33,7 +33,7 @@ export function moduleOver(dial: Dial): RedisModule {
     async connect(issuer: IssuerHandle<Settings>, tools: Tools) {
       const nodes = new Nodes(issuer, tools, dial)
       await nodes.use([], async () => undefined)
-      return new RedisProvider(nodes, issuer.settings)
+      return new RedisProvider(nodes, issuer.settings, tools)
     },
   }
 }
@@ -49,10 +49,12 @@ const AFTER_SECONDS = 30
 class RedisProvider implements Provider<Target, never, never> {
   readonly #nodes: Nodes
   readonly #settings: Settings
+  readonly #random: Tools['random']
 
-  constructor(nodes: Nodes, settings: Settings) {
+  constructor(nodes: Nodes, settings: Settings, tools: Tools) {
     this.#nodes = nodes
     this.#settings = settings
+    this.#random = tools.random?.bind(tools)
   }
 
   async revoke(batch: Batch): Promise<Answer[]> {
@@ -96,6 +98,10 @@ class RedisProvider implements Provider<Target, never, never> {
   async tidy(batch: Batch): Promise<Answer[]> {
     if (batch.length === 0) return []
     return await this.#nodes.use(asked(batch), async (surroundings) => {
+      const { gap: before } = surroundings
+      // Nothing is deleted that may be on somewhere else.
+      if (before !== undefined)
+        return batch.map((): Answer => ({ status: 'retry', said: before, effect: 'none', afterSeconds: AFTER_SECONDS }))
       // One server at which the user is on keeps it at all of them: it was not cut, or was restored.
       const kept = batch.map(({ target }, index) => {
         const on = surroundings.looked.some(({ replies }) => stateOf(target, replies[index]).user?.enabled === true)
@@ -139,8 +145,9 @@ class RedisProvider implements Provider<Target, never, never> {
     return await this.#nodes.use([GETUSER(name)], async ({ looked, gap }) => {
       const parsed = Grants.safeParse(grants)
       if (!parsed.success) return { status: 'refused', said: 'the grants are no ACL rules' }
+      if (this.#random === undefined) return { status: 'refused', said: 'there is no chance to make a password of' }
       if (gap !== undefined) throw new IssuerUnavailable(`Redis: ${gap}: nothing was made`)
-      return await issueAt(looked, name, parsed.data, this.#settings.keep)
+      return await issueAt(looked, name, parsed.data, this.#settings.keep, this.#random)
     })
   }
 

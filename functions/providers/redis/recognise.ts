@@ -69,7 +69,11 @@ function fromCommand(text: string): Read[] {
   )
 }
 
+/** A line of an ACL file may hold many rules; what is longer is none. */
+const LONGEST_LINE = 4096
+
 function fromLine(text: string): Read[] {
+  if (text.length > LONGEST_LINE) return []
   const [, listed] = /^user ([^ \r\n]+) (?:[^\r\n]* )?(?:on|off)(?: [^\r\n]*)?$/.exec(text) ?? []
   const [, named] = /^(?:acl|redis|valkey) user(?:: ?| )([^\s]+)$/i.exec(text) ?? []
   const user = listed ?? named

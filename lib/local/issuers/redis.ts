@@ -42,7 +42,7 @@ export const adminRules = (users: NonNullable<RedisOptions['users']>): string =>
   [
     'resetchannels',
     '-@all',
-    ...['getuser', 'setuser', 'deluser', 'list', 'genpass'].map((name) => `+acl|${name}`),
+    ...['getuser', 'setuser', 'deluser', 'list'].map((name) => `+acl|${name}`),
     ...['+client|kill', '+client|list', '+info', '+multi', '+exec', '+cluster|info'],
     ...(users === 'config-file' ? [] : ['+acl|save']),
     ...(users === 'acl-file' ? [] : ['+config|rewrite']),
