@@ -28,8 +28,11 @@ const SHOWN_BY: Readonly<Record<Extra, Property>> = {
   named: 'wild-names',
 }
 
-/** Whether a server that is missing is a failure: where the machine was made for it. */
-const required = () => (process.env['RESCIND_REQUIRE_SERVERS'] ?? process.env['CI'] ?? '') !== ''
+/** Whether a server that is missing is a failure: where the machine was made for it. The first of the two that says something. */
+const required = () => {
+  const [said = ''] = [process.env['RESCIND_REQUIRE_SERVERS'], process.env['CI']].filter((value) => (value ?? '') !== '')
+  return !['', '0', 'false'].includes(said)
+}
 
 /**
  * Shows of a provider what every provider must show; `suite/harness.ts` says what it is given, `suite/properties.ts` what
@@ -51,7 +54,10 @@ export function conformance<Target, Secret, Lever, Settings, Grants = unknown>(
   }
   const skipped = missing !== undefined && !(runs === 'always' && required())
   if (missing !== undefined) {
-    console.error(`\n*** ${name}: NOT shown against ${counterpart}: ${missing}. \`npm run servers\` installs what can be had.\n`)
+    // Not the console's: whichever reporter runs, it is to be seen.
+    process.stderr.write(
+      `\n*** ${name}: NOT shown against ${counterpart}: ${missing}. \`npm run servers\` installs what can be had. ***\n\n`,
+    )
   }
 
   describe.skipIf(skipped)(`${name}, ${behind}${title === undefined ? '' : `, ${title}`}`, () => {
@@ -139,7 +145,10 @@ export function conformance<Target, Secret, Lever, Settings, Grants = unknown>(
       const silent = Object.entries(SHOWN_BY).filter(
         ([extra, id]) => !extras.some((one) => one === extra) && lacks[id] === undefined,
       )
-      expect(silent.map(([extra]) => extra)).toEqual([])
+      expect(
+        silent.map(([extra]) => extra),
+        'neither among the extras, nor with a reason in lacks',
+      ).toEqual([])
       for (const reason of Object.values(lacks)) expect(reason).toMatch(/\w+ \w+ \w+/)
     })
   })

@@ -9,29 +9,41 @@ import { LIES } from '../liars/model.ts'
 
 const ROOT = resolve(import.meta.dirname, '../..')
 
+const folder = mkdtempSync(join(tmpdir(), 'rescind-liars-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+/** By the title of a run of the suite, the state of each property. */
+function runLiars(environment: Readonly<Record<string, string>>, ...filter: string[]): Map<string, Map<string, string>> {
+  const report = join(folder, 'report.json')
+  const { status, stderr } = spawnSync(
+    join(ROOT, 'node_modules/.bin/vitest'),
+    ['run', '--config', 'test/liars/vitest.config.ts', `--outputFile=${report}`, ...filter],
+    { cwd: ROOT, encoding: 'utf8', env: { ...process.env, CI: '', RESCIND_REQUIRE_SERVERS: '', ...environment } },
+  )
+  if (status !== 1) throw new Error(`the liars pass, or could not be run: ${stderr}`)
+  expect(stderr).toContain('NOT shown against a server that is not here: nobody installed it')
+  const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as {
+    testResults: { assertionResults: { status: string; meta: { conformance?: Meta } }[] }[]
+  }
+  const states = new Map<string, Map<string, string>>()
+  for (const { status: state, meta } of testResults.flatMap(({ assertionResults }) => assertionResults)) {
+    const { title = '', property } = meta.conformance ?? {}
+    if (property === undefined) continue
+    const own = states.get(title) ?? new Map<string, string>()
+    states.set(title, own.set(property, state))
+  }
+  return states
+}
+
+const statesOf = (states: ReadonlyMap<string, ReadonlyMap<string, string>>, title: string) => [
+  ...new Set(states.get(title)?.values()),
+]
+
 /** A suite that lets a liar pass would be worth nothing: each lie must fail the property that it is about. */
 describe('the conformance suite', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'rescind-liars-'))
-  const states = new Map<string, Map<string, string>>()
-  afterAll(() => rmSync(folder, { recursive: true, force: true }))
-
+  let states = new Map<string, Map<string, string>>()
   beforeAll(() => {
-    const report = join(folder, 'report.json')
-    const { status, stderr } = spawnSync(
-      join(ROOT, 'node_modules/.bin/vitest'),
-      ['run', '--config', 'test/liars/vitest.config.ts', `--outputFile=${report}`],
-      { cwd: ROOT, encoding: 'utf8' },
-    )
-    if (status !== 1) throw new Error(`the liars pass, or could not be run: ${stderr}`)
-    const { testResults } = JSON.parse(readFileSync(report, 'utf8')) as {
-      testResults: { assertionResults: { status: string; meta: { conformance?: Meta } }[] }[]
-    }
-    for (const { status: state, meta } of testResults.flatMap(({ assertionResults }) => assertionResults)) {
-      const { title = '', property } = meta.conformance ?? {}
-      if (property === undefined) continue
-      const own = states.get(title) ?? new Map<string, string>()
-      states.set(title, own.set(property, state))
-    }
+    states = runLiars({})
   }, 60_000)
 
   it('passes an honest provider that can do everything', () => {
@@ -48,5 +60,13 @@ describe('the conformance suite', () => {
     const lied = new Set<string>(Object.values(LIES))
     // The schemas are the definition's, not the provider's.
     expect(PROPERTIES.map(({ id }) => id as string).filter((id) => !lied.has(id))).toEqual(['schemas'])
+  })
+
+  it('skips a server that is missing, but fails where the machine must have it, unless it is one of the long run', () => {
+    expect([statesOf(states, 'missing always'), statesOf(states, 'missing long')]).toEqual([['skipped'], ['skipped']])
+    for (const environment of [{ CI: 'true' }, { RESCIND_REQUIRE_SERVERS: '1', CI: 'false' }]) {
+      const there = runLiars(environment, '-t', 'missing')
+      expect([statesOf(there, 'missing always'), statesOf(there, 'missing long')]).toEqual([['failed'], ['skipped']])
+    }
   })
 })

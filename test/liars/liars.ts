@@ -68,3 +68,12 @@ for (const lie of [undefined, ...(Object.keys(LIES) as Lie[])]) {
     EXTRAS,
   )
 }
+
+const unstarted = async () => Promise.reject(new Error('it is started though it is missing'))
+for (const runs of ['always', 'long'] as const)
+  conformance(
+    new Model().module,
+    { against: 'real', counterpart: 'a server that is not here', title: `missing ${runs}`, missing: 'nobody installed it', runs },
+    unstarted,
+    EXTRAS,
+  )
