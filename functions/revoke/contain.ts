@@ -49,7 +49,10 @@ export function leverWorker(module: ProviderModule, ports: WorkPorts, issuers: R
       return seconds
     }
     if (identity.epoch > identity.fencedThrough) {
-      await endLever(table, lever, 'done', 'the identity was reinstated before', by)
+      const said = 'the identity was reinstated before'
+      // Whoever called before and died may have pulled it; only a restoration that knows of it pushes it back.
+      if (lever.unanswered === true) await failed(said)
+      else await endLever(table, lever, 'done', said, by)
       return undefined
     }
     // It was noted with the lever, and a restoration takes it away.

@@ -20,6 +20,8 @@ export interface ChunkSweep {
   readonly dispatch: Dispatch
   /** The lane of its case; `undefined` where the chunk cannot be sent at all. */
   readonly laneOf: (item: Item, caseId: string) => Promise<Lane | undefined>
+  /** Whether the order of its queue keeps one writer at what a lane changes there: then all of a case stays in its lane. */
+  readonly isSerial: (issuer: string) => Promise<boolean>
   readonly messageOf: (chunk: Chunk) => WorkMessage
   readonly againSeconds: (chunk: Chunk) => number
   readonly now: () => string
@@ -39,7 +41,7 @@ export async function sendAgain(ports: ChunkSweep, items: readonly Item[]): Prom
     const found = await ports.laneOf(item, chunk.case)
     if (found === undefined) continue
     // What is looked after when all is cut waits its turn behind the few places that it has, and not with workers of P0.
-    const lane = chunk.step === 'watch' ? 'p2' : found
+    const lane = chunk.step === 'watch' && !(await ports.isSerial(chunk.issuer)) ? 'p2' : found
     const group = byQueue.get(`${lane} ${chunk.issuer}`) ?? { lane, issuer: chunk.issuer, chunks: [] }
     group.chunks.push(chunk)
     byQueue.set(`${lane} ${chunk.issuer}`, group)

@@ -4,7 +4,7 @@ import type { Actor } from '../domain/model.ts'
 import type { Definition } from '../providers/contract.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import { controlOf, whyStopped } from '../store/control.ts'
-import { discoveriesOf, discoveryOf, startDiscovery } from '../store/discoveries.ts'
+import { discoveriesOfAll, discoveryOf, startDiscovery } from '../store/discoveries.ts'
 import { issuers } from '../store/issuers.ts'
 import { as, keyOf } from '../store/items.ts'
 import type { Item, Table } from '../store/table.ts'
@@ -12,7 +12,6 @@ import { pushDue } from '../store/work.ts'
 
 /** Discoveries that one sweep begins at most: where many issuers were never listed, they follow one another. */
 const MOST_STARTS = 10
-const AT_ONCE = 16
 
 /**
  * Begins what discoveries are due by schedule, and sends on those that run. An issuer that none was ever made of is due at
@@ -25,7 +24,7 @@ export async function sweepDiscoveries(
   ports: {
     readonly table: Table
     readonly dispatch: Dispatch
-    readonly catalog?: Readonly<Record<string, Pick<Definition, 'capabilities'>>> | undefined
+    readonly catalog: Readonly<Record<string, Pick<Definition, 'capabilities'>>>
     readonly everySeconds?: number | undefined
   },
   due: AsyncIterable<readonly Item[]>,
@@ -42,35 +41,35 @@ export async function sweepDiscoveries(
       await dispatch.work('p2', [{ v: 1, kind: 'discover', discovery: id, issuer }])
       sent += 1
     }
-  if (catalog === undefined || whyStopped(await controlOf(table)) !== undefined) return sent
+  if (whyStopped(await controlOf(table)) !== undefined) return sent
 
   const scheduled = (await issuers(table)).flatMap((issuer) => {
     const every = issuer.discoverEverySeconds ?? ports.everySeconds ?? 0
     return every > 0 && catalog[issuer.provider]?.capabilities.discovers === true ? [{ issuer, every }] : []
   })
+  const states = await discoveriesOfAll(
+    table,
+    scheduled.map(({ issuer }) => issuer.name),
+  )
   let starts = 0
-  for (let first = 0; first < scheduled.length && starts < MOST_STARTS; first += AT_ONCE) {
-    const some = scheduled.slice(first, first + AT_ONCE)
-    const states = await Promise.all(some.map(({ issuer }) => discoveriesOf(table, issuer.name)))
-    for (const [index, { issuer, every }] of some.entries()) {
-      const state = states[index]
-      const at = now()
-      const next = nextDiscovery(issuer.name, every, state?.lastAt)
-      if (starts >= MOST_STARTS || state?.running !== undefined || (next !== undefined && next > at)) continue
-      const by: Actor = { who: 'sweep', why: 'it is due', at }
-      const fresh = {
-        id: key('discovery', issuer.name, 'sweep', at),
-        issuer: issuer.name,
-        provider: issuer.provider,
-        issuerVersion: issuer.v,
-        requester: 'sweep',
-      }
-      if ((await startDiscovery(table, fresh, by)) !== fresh.id) continue
-      starts += 1
-      const made = await discoveryOf(table, issuer.name, fresh.id)
-      if (made === undefined || !(await pushDue(table, keyOf(made), made.dueAt ?? '', again({ ...keyOf(made) })))) continue
-      await dispatch.work('p2', [{ v: 1, kind: 'discover', discovery: fresh.id, issuer: issuer.name }])
+  for (const [index, { issuer, every }] of scheduled.entries()) {
+    const state = states[index]
+    const at = now()
+    const next = nextDiscovery(issuer.name, every, state?.lastAt)
+    if (starts >= MOST_STARTS || state?.running !== undefined || (next !== undefined && next > at)) continue
+    const by: Actor = { who: 'sweep', why: 'it is due', at }
+    const fresh = {
+      id: key('discovery', issuer.name, 'sweep', at),
+      issuer: issuer.name,
+      provider: issuer.provider,
+      issuerVersion: issuer.v,
+      requester: 'sweep',
     }
+    if ((await startDiscovery(table, fresh, by)) !== fresh.id) continue
+    starts += 1
+    const made = await discoveryOf(table, issuer.name, fresh.id)
+    if (made === undefined || !(await pushDue(table, keyOf(made), made.dueAt ?? '', again({ ...keyOf(made) })))) continue
+    await dispatch.work('p2', [{ v: 1, kind: 'discover', discovery: fresh.id, issuer: issuer.name }])
   }
   return sent + starts
 }

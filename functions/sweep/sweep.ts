@@ -45,8 +45,8 @@ export interface SweepPorts {
   readonly modes?: Settings['modes']
   readonly outage?: Settings['outage']
   readonly discovery?: Settings['discovery']
-  /** Which providers can list their issuers; without it, none is listed by itself. */
-  readonly catalog?: Readonly<Record<string, Pick<Definition, 'capabilities'>>>
+  /** Which providers can list their issuers; without it, there are no discoveries. */
+  readonly catalog?: Readonly<Record<string, Pick<Definition, 'capabilities' | 'serial'>>>
   /** Whom no case touches, and whose cases wait for an approval. */
   readonly settings: Guards
   /** Outside the table, so that a table restored from a backup shows. */
@@ -239,9 +239,21 @@ export function sweeper(ports: SweepPorts) {
       )
       return known
     }
+    const serial = new Map<string, Promise<boolean>>()
+    // What nobody knows is taken for serial: it stays in its case's lane.
+    const isSerial = (issuer: string): Promise<boolean> => {
+      const known =
+        serial.get(issuer) ??
+        issuerOf(table, issuer).then(
+          (found) => found === undefined || ports.catalog?.[found.provider]?.serial !== false,
+          () => true,
+        )
+      serial.set(issuer, known)
+      return known
+    }
     let sent = 0
     for await (const items of dueCalls(DUE.chunk, MOST_CHUNKS))
-      sent += await sendAgain({ table, dispatch, laneOf, messageOf, againSeconds, now }, items)
+      sent += await sendAgain({ table, dispatch, laneOf, isSerial, messageOf, againSeconds, now }, items)
     return sent
   }
 
@@ -477,6 +489,16 @@ export function sweeper(ports: SweepPorts) {
     return tried
   }
 
+  const sweepListed = async ({ catalog, discovery }: SweepPorts): Promise<number> =>
+    catalog === undefined
+      ? 0
+      : sweepDiscoveries(
+          { table, dispatch, catalog, everySeconds: discovery?.everySeconds },
+          dueCalls(DUE.discovery),
+          now,
+          ({ resent }) => after(now(), againSeconds({ resent })),
+        )
+
   interface Time {
     /** What has been lost; absent where nothing may be ended because its time is over. */
     readonly grace?: Grace
@@ -549,17 +571,8 @@ export function sweeper(ports: SweepPorts) {
             ({ resent }) => after(now(), againSeconds({ resent })),
           ),
       ],
-      [
-        'discoveries',
-        () =>
-          sweepDiscoveries(
-            { table, dispatch, catalog: ports.catalog, everySeconds: ports.discovery?.everySeconds },
-            dueCalls(DUE.discovery),
-            now,
-            ({ resent }) => after(now(), againSeconds({ resent })),
-          ),
-      ],
       ['asks', () => sweepAsks({ table, dispatch, caseFor }, dueCalls(DUE.ask), (ask) => after(now(), againSeconds(ask)))],
+      ['discoveries', () => sweepListed(ports)],
       ...(grace === undefined
         ? []
         : ([

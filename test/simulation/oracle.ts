@@ -85,6 +85,8 @@ export class Oracle {
   /** By `<issuer> <name>`: what happened last, and the cases that cut it, for which leases, since it lived last. */
   private readonly last = new Map<string, TrueEvent['what']>()
   private readonly cutters = new Map<string, Set<string>>()
+  /** Those that somebody brought back, and that were not seen dead since. */
+  private readonly revived = new Set<string>()
   private readonly names = new Map<string, number>()
   private readonly looksEverywhere: boolean
 
@@ -157,7 +159,11 @@ export class Oracle {
         const last = this.last.get(key)
         const alive = this.seen.issuers.isAlive(lease.issuer, name)
         // What an issuer called cut and cannot be asked after; and what somebody else brought back since.
-        const excused = (last === 'lied' && this.providerOf(lease.issuer) === 'blunt') || last === 'lives' || last === 'restored'
+        // So is what another case said before that, while a new cut has yet to spread.
+        if (!alive) this.revived.delete(key)
+        const spreads = last === 'cut' && this.revived.has(key) && evidence.by !== undefined && evidence.by !== id
+        const excused =
+          (last === 'lied' && this.providerOf(lease.issuer) === 'blunt') || last === 'lives' || last === 'restored' || spreads
         if (alive && !excused) this.wrong(`G4 ${outcome} is said of ${about}, and ${key} lives (last: ${last ?? 'nothing'})`)
         if (outcome === 'absent' && this.cutters.get(key)?.has(`${id} ${lease.id}`) === true)
           this.wrong(`G4 absent is said of ${about}, and this very case cut ${key}`)
@@ -204,6 +210,7 @@ export class Oracle {
     if (credential !== undefined) {
       const key = `${issuer} ${credential}`
       this.last.set(key, what)
+      if (what === 'lives' || what === 'restored') this.revived.add(key)
       if (what === 'cut') this.cutters.set(key, (this.cutters.get(key) ?? new Set()).add(`${event.case} ${event.lease}`))
       if (what === 'minted' || what === 'lives' || what === 'restored') this.cutters.delete(key)
       if (what === 'minted' || (what === 'lives' && !this.isResurrected(key))) this.cameAlive(key, event)

@@ -13,7 +13,7 @@ const AT = '2026-11-22T12:00:00.000Z'
 const by = { who: 'test', at: AT }
 const PROGRESS = 'identity#i#0'
 
-async function sent(steps: readonly string[], laneOf: (name: string) => Lane | undefined) {
+async function sent(steps: readonly string[], laneOf: (name: string) => Lane | undefined, serial = false) {
   const table = new MemoryTable()
   const messages: [Lane, string][] = []
   const items: Item[] = steps.map((step, place) => {
@@ -33,6 +33,7 @@ async function sent(steps: readonly string[], laneOf: (name: string) => Lane | u
     {
       table,
       dispatch,
+      isSerial: async () => serial,
       laneOf: async (item) => laneOf(String(item.sk).slice('CHUNK#'.length)),
       messageOf: (chunk): WorkMessage => ({
         ...{ v: 1, kind: 'chunk', case: chunk.case, progress: PROGRESS, issuer: chunk.issuer },
@@ -63,6 +64,14 @@ describe('due chunks', () => {
     expect(messages).toEqual([
       ['p0', '000002'],
       ['p2', '000001'],
+    ])
+  })
+
+  it('stay in the lane of their case where the order of its queue keeps one writer at the issuer', async () => {
+    const { messages } = await sent(['watch', 'revoke'], () => 'p0', true)
+    expect(messages).toEqual([
+      ['p0', '000001'],
+      ['p0', '000002'],
     ])
   })
 
