@@ -440,6 +440,8 @@ export function finish(lease: Lease, caseId: string, outcome: Outcome, ttl: numb
           ] as const)),
     ],
     setOnce: isParked ? [['parkedSince', outcome.at]] : [],
+    // It stays in its state: whoever is at it as well, and is answered later, must not end what is counted as parked.
+    add: isParked ? [['generation', 1]] : [],
     remove: ['holder', ...(isParked ? [] : ['unsettledUntil', 'parkedSince'])],
     if: asRead(lease),
   }
