@@ -17,18 +17,27 @@ interface Names {
   /** What lies in a map under one of these names; under every other, `each`. */
   readonly of: ReadonlyMap<string, Names>
   readonly each: Names | undefined
+  /** Not of an item itself. */
+  readonly below: boolean
 }
-const named = (letters: Readonly<Record<string, string>>, of: Readonly<Record<string, Names>> = {}, each?: Names): Names => ({
+const named = (
+  letters: Readonly<Record<string, string>>,
+  of: Readonly<Record<string, Names>> = {},
+  each?: Names,
+  below = true,
+): Names => ({
   letters: new Map(Object.entries(letters)),
   names: new Map(Object.entries(letters).map(([name, letter]) => [letter, name])),
   of: new Map(Object.entries(of)),
   each,
+  below,
 })
 
-const ACTOR = named({ at: 'A', case: 'C', trigger: 'T', who: 'W', why: 'Y' })
-const EVIDENCE = named({ by: 'B', cutAt: 'C', said: 'S', sessionsUntil: 'U', verified: 'V', verifiedAt: 'W' })
-const OUTCOME = named({ at: 'A', evidence: 'E', livesUntil: 'L', observed: 'B', outcome: 'O' }, { evidence: EVIDENCE })
-const END = named({ at: 'A', case: 'C', livesUntil: 'L', outcome: 'O' })
+// Small letters: an emulator takes a map whose names look like types of values (`S`, `M`) for such a value.
+const ACTOR = named({ at: 'a', case: 'c', trigger: 't', who: 'w', why: 'y' })
+const EVIDENCE = named({ by: 'b', cutAt: 'c', said: 's', sessionsUntil: 'u', verified: 'v', verifiedAt: 'w' })
+const OUTCOME = named({ at: 'a', evidence: 'e', livesUntil: 'l', observed: 'b', outcome: 'o' }, { evidence: EVIDENCE })
+const END = named({ at: 'a', case: 'c', livesUntil: 'l', outcome: 'o' })
 const ITEM = named(
   {
     acknowledged: 'A',
@@ -59,14 +68,17 @@ const ITEM = named(
   },
   // By case: its names are keys, and stay.
   { by: ACTOR, ended: END, outcomes: named({}, {}, OUTCOME) },
+  undefined,
+  false,
 )
 
 /** What looks like a letter of ours is set apart. Where there are no letters, names are what they are. */
-const shorten = ({ letters }: Names, name: string): string =>
-  letters.size === 0 ? name : (letters.get(name) ?? (isApart(name) ? `~${name}` : name))
+const shorten = (names: Names, name: string): string =>
+  names.letters.size === 0 ? name : (names.letters.get(name) ?? (isApart(names, name) ? `~${name}` : name))
 const lengthen = ({ letters, names }: Names, short: string): string =>
   letters.size === 0 ? short : (names.get(short) ?? (short.startsWith('~') ? short.slice(1) : short))
-const isApart = (name: string): boolean => name.startsWith('~') || (name.length === 1 && name >= 'A' && name <= 'Z')
+/** Letters are capitals at the first level, where `v` is a name of its own, and small ones below it. */
+const isApart = ({ below }: Names, name: string): boolean => (below ? /^(~.*|[a-z])$/s : /^(~.*|[A-Z])$/s).test(name)
 
 /** The name of an attribute of the first level as it lies in the table, and the name that this was given. */
 export const shortName = (name: string): string => shorten(ITEM, name)

@@ -41,7 +41,7 @@ describe('items as they lie in the table', () => {
         const item: Item = { ...others, pk: 'P', sk: 'S' }
         expect(readItem(storedItem(item))).toEqual(item)
       }),
-      { numRuns: 2000 },
+      { numRuns: 500 },
     )
   })
 
@@ -97,15 +97,15 @@ describe('items as they lie in the table', () => {
         ['by', '=', { who: 'me', at: 't' }],
       ],
     })
-    expect(Object.values(compiled.ExpressionAttributeNames ?? {})).toEqual(['O', 'epoch', 'C', 'owner', 'v', 'B', 'G', 'X', 'by'])
+    expect(Object.values(compiled.ExpressionAttributeNames ?? {})).toEqual(['O', 'epoch', 'C', 'owner', 'v', 'B', 'G', 'X', 'o', 'by'])
     expect(Object.values(compiled.ExpressionAttributeValues ?? {})).toMatchObject([
-      { M: { O: { S: 'revoked' }, A: { S: 't' }, E: { M: { S: { S: 'cut' }, owner: { S: 'x' } } } } },
+      { M: { o: { S: 'revoked' }, a: { S: 't' }, e: { M: { s: { S: 'cut' }, owner: { S: 'x' } } } } },
       { M: { said: { S: 'x' } } },
       { N: '0' },
       { N: '1' },
       { N: '0' },
       { S: 'absent' },
-      { M: { W: { S: 'me' }, A: { S: 't' } } },
+      { M: { w: { S: 'me' }, a: { S: 't' } } },
     ])
   })
 
