@@ -396,6 +396,30 @@ describe('aws-secretsmanager alone, on the fake', () => {
     expect(secrets.takes(arn, value)).toBe(false)
   })
 
+  it('lists what may still work, so that each is recognised, one at a time too', async () => {
+    const { secrets, provider, arn, subjects } = await start({ strategy: 'alternating-users' })
+    secrets.create('another')
+    const first = secrets.current(arn)
+    secrets.rotation = 'at-once'
+    await secrets.client().rotate(arn, 'somebody-elses-rotation-token-0123456789')
+    const found: { shown: string; usable: boolean }[] = []
+    let from: string | undefined
+    do {
+      const page = await provider.discover?.(from, 1)
+      if (page?.status !== 'page') throw new Error('no page')
+      expect(page.listed.length).toBeLessThanOrEqual(1)
+      found.push(...page.listed)
+      from = page.next
+    } while (from !== undefined)
+    expect(found).toHaveLength(3)
+    for (const { shown } of found) expect(definition.recognise?.(shown, mac)?.credential).toBe(shown)
+    expect(found.find(({ shown }) => shown.endsWith(first))).toMatchObject({ usable: true })
+    await provider.revoke(subjects, WARRANT)
+    const after = await provider.discover?.(undefined, 100)
+    expect(JSON.stringify(after)).not.toContain(first)
+    expect(await provider.discover?.('no place', 100)).toMatchObject({ status: 'unknown' })
+  })
+
   it('rotates a replica nowhere, nor where rotation is turned off', async () => {
     const { secrets, provider } = await start()
     for (const change of [{ primaryRegion: 'us-east-1' }, { rotates: false }]) {

@@ -80,9 +80,22 @@ export const RoleSessionTarget = z
   )
 export type RoleSessionTarget = z.infer<typeof RoleSessionTarget>
 
+/** All sessions of a role that somebody assumed under one source identity, whatever they are named. */
+export const SourceIdentityTarget = z.strictObject({
+  kind: z.literal('source-identity'),
+  roleName: RoleName,
+  roleId: RoleId,
+  /** `SourceIdentity` of AssumeRole: it stays with the session, and with those that it assumes in its turn. */
+  sourceIdentity: z.string().check(z.regex(SESSION_NAME)),
+  /** As of a role session. */
+  issuedBefore: z.optional(Instant),
+})
+export type SourceIdentityTarget = z.infer<typeof SourceIdentityTarget>
+
 export const Target = z.discriminatedUnion('kind', [
   AccessKeyTarget,
   RoleSessionTarget,
+  SourceIdentityTarget,
   SshKeyTarget,
   CertificateTarget,
   ServiceCredentialTarget,
@@ -136,6 +149,7 @@ export const definition: Definition<Target, undefined, Lever, Settings> = {
   credential(target) {
     if (target.kind === 'access-key') return `access-key:${target.accessKeyId}`
     if (target.kind === 'login-profile') return `login-profile:${target.userId ?? target.userName.toLowerCase()}`
+    if (target.kind === 'source-identity') return `source-identity:${target.roleId}:${target.sourceIdentity}`
     if (target.kind !== 'role-session') return `${target.kind}:${target.id}`
     const { roleId, sessionName, issuedAt } = target
     // All sessions of one name are one credential: the deny that cuts one of them hits the older ones too.
@@ -147,7 +161,7 @@ export const definition: Definition<Target, undefined, Lever, Settings> = {
   forGood: (target) => target.kind === 'login-profile',
   // No list of IAM's has sessions.
   listed: ({ kind }) => kind === 'access-key',
-  namesMany: (target) => target.kind === 'role-session' && target.issuedAt === undefined,
+  namesMany: (target) => target.kind === 'source-identity' || (target.kind === 'role-session' && target.issuedAt === undefined),
   // Names of users and roles are unique in an account without regard to case (IAM User Guide, "IAM name requirements").
   leverName: (lever) => (lever.kind === 'user' ? `user:${lever.userName.toLowerCase()}` : `role:${lever.roleName.toLowerCase()}`),
   capabilities: {

@@ -130,10 +130,11 @@ export class FakeIam implements IamClient {
   }
 
   /** A session that was issued at the second (since 1970). */
-  sessionWorks(roleName: string, sessionName: string, issuedAt: number): boolean {
+  sessionWorks(roleName: string, sessionName: string, issuedAt: number, sourceIdentity?: string): boolean {
     const role = this.#roles.get(roleName)
     if (role === undefined) return false
-    return !denied(role.policies, { userId: `${role.roleId}:${sessionName}`, issuedAt })
+    const request = { userId: `${role.roleId}:${sessionName}`, issuedAt }
+    return !denied(role.policies, sourceIdentity === undefined ? request : { ...request, sourceIdentity })
   }
 
   /** A token of GetSessionToken. */
@@ -355,12 +356,18 @@ const Policy = z.looseObject({
 })
 
 /** The part of IAM's evaluation that our denies use: each condition must hold, and an absent key holds none. */
-function denied(policies: ReadonlyMap<string, string>, request: { userId?: string; issuedAt?: number }): boolean {
+function denied(
+  policies: ReadonlyMap<string, string>,
+  request: { userId?: string; issuedAt?: number; sourceIdentity?: string },
+): boolean {
   return [...policies.values()].some((document) =>
     Policy.parse(JSON.parse(document)).Statement.some(({ Effect: effect, Condition: condition }) => {
       if (effect !== 'Deny') return false
       const users = condition?.StringEquals?.['aws:userid']
       if (users !== undefined && !(request.userId !== undefined && [users].flat().includes(request.userId))) return false
+      const sources = condition?.StringEquals?.['aws:SourceIdentity']
+      const { sourceIdentity: source } = request
+      if (sources !== undefined && !(source !== undefined && [sources].flat().includes(source))) return false
       const at = condition?.DateEquals?.['aws:TokenIssueTime']
       if (at !== undefined && request.issuedAt !== Date.parse(at) / 1000) return false
       const before = condition?.DateLessThan?.['aws:TokenIssueTime']

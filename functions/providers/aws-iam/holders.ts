@@ -95,6 +95,7 @@ export async function eachHolder<Result>(
   await ofKind('service-credential', works['service-credential'])
   await ofKind('login-profile', works['login-profile'])
   await ofKind('role-session', works['role-session'])
+  await ofKind('source-identity', works['source-identity'])
   return batch.map(({ lease, target }) => {
     const found = answers.get(lease)
     if (found === undefined) throw new Error(`no answer for ${target.kind} of lease ${lease}`)

@@ -6,7 +6,7 @@ import * as z from 'zod/mini'
  * `aws:TokenIssueTime` has no fraction: "before T" is told apart only in steps of a second.
  */
 export interface Denies {
-  /** `aws:userid` of a session, to the second before which its tokens are denied. */
+  /** `aws:userid` of a session (or `sourceKey` of a source identity), to the second before which its tokens are denied. */
   readonly sessions: ReadonlyMap<string, number>
   /** `aws:userid` of a session name that several bear, to the very seconds whose tokens are denied. */
   readonly exact: ReadonlyMap<string, ReadonlySet<number>>
@@ -41,14 +41,16 @@ function unliteral(text: string): string | undefined {
   return literal(plain) === text ? plain : undefined
 }
 
-const Users = z.strictObject({ 'aws:userid': z.union([z.string(), z.array(z.string())]) })
+const Names = z.union([z.string(), z.array(z.string())])
+const Users = z.strictObject({ 'aws:userid': Names })
+const Sources = z.strictObject({ 'aws:SourceIdentity': Names })
 const Issued = z.strictObject({ 'aws:TokenIssueTime': z.string().check(z.regex(WHOLE_SECOND)) })
 const DatedDeny = z.strictObject({
   Effect: z.literal('Deny'),
   Action: z.literal('*'),
   Resource: z.literal('*'),
   Condition: z.union([
-    z.strictObject({ StringEquals: z.optional(Users), DateLessThan: Issued }),
+    z.strictObject({ StringEquals: z.optional(z.union([Users, Sources])), DateLessThan: Issued }),
     z.strictObject({ StringEquals: Users, DateEquals: Issued }),
   ]),
 })
@@ -75,8 +77,7 @@ export function parseDenies(document: string | undefined): Denies | undefined {
     const exactly = condition !== undefined && 'DateEquals' in condition
     const dated = condition === undefined ? undefined : exactly ? condition.DateEquals : condition.DateLessThan
     const second = dated === undefined ? Number.NaN : Date.parse(dated['aws:TokenIssueTime']) / 1000
-    const named = condition?.StringEquals?.['aws:userid']
-    const users = named === undefined ? undefined : [named].flat().map(unliteral)
+    const users = condition?.StringEquals === undefined ? undefined : namedBy(condition.StringEquals)
     if (Number.isNaN(second) || users?.includes(undefined)) {
       foreign.push(JSON.stringify(statement))
       continue
@@ -91,6 +92,26 @@ export function parseDenies(document: string | undefined): Denies | undefined {
   return { sessions, exact, all, foreign }
 }
 
+const SOURCE = 'source:'
+
+/** A source identity among `Denies.sessions`: no `aws:userid` begins so. */
+export const sourceKey = (sourceIdentity: string) => `${SOURCE}${sourceIdentity}`
+
+function namedBy(condition: z.infer<typeof Users> | z.infer<typeof Sources>): (string | undefined)[] {
+  if ('aws:userid' in condition) return [condition['aws:userid']].flat().map(unliteral)
+  return [condition['aws:SourceIdentity']].flat().map((name) => {
+    const plain = unliteral(name)
+    return plain === undefined ? undefined : sourceKey(plain)
+  })
+}
+
+/** Sessions and source identities are named by different keys of the request, so each has statements of its own. */
+function whose(users: readonly string[]): object {
+  const plain = users.map((user) => (user.startsWith(SOURCE) ? user.slice(SOURCE.length) : user))
+  const key = users.some((user) => user.startsWith(SOURCE)) ? 'aws:SourceIdentity' : 'aws:userid'
+  return { [key]: plain.toSorted().map(literal) }
+}
+
 /** One statement per second with all its sessions, everything sorted: equal denies print equally. */
 export function printDenies(denies: Denies): string {
   const deny = (operator: 'DateLessThan' | 'DateEquals', second: number, users?: readonly string[]) =>
@@ -99,7 +120,7 @@ export function printDenies(denies: Denies): string {
       Action: '*',
       Resource: '*',
       Condition: {
-        ...(users === undefined ? {} : { StringEquals: { 'aws:userid': users.toSorted().map(literal) } }),
+        ...(users === undefined ? {} : { StringEquals: whose(users) }),
         [operator]: { 'aws:TokenIssueTime': printSecond(second) },
       },
     })
@@ -107,7 +128,12 @@ export function printDenies(denies: Denies): string {
   const statements = [
     ...denies.foreign,
     ...(denies.all === undefined ? [] : [deny('DateLessThan', denies.all)]),
-    ...usersBySecond(denies.sessions).map(([second, users]) => deny('DateLessThan', second, users)),
+    ...usersBySecond([...denies.sessions].filter(([user]) => !user.startsWith(SOURCE))).map(([second, users]) =>
+      deny('DateLessThan', second, users),
+    ),
+    ...usersBySecond([...denies.sessions].filter(([user]) => user.startsWith(SOURCE))).map(([second, users]) =>
+      deny('DateLessThan', second, users),
+    ),
     ...usersBySecond(exact).map(([second, users]) => deny('DateEquals', second, users)),
   ]
   return `{"Version":"2012-10-17","Statement":[${statements.join(',')}]}`

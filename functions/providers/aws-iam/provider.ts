@@ -17,13 +17,15 @@ import { roleSessions } from './sessions.ts'
 /** Makes the provider over any client: the AWS SDK's, or the fake. `now` in milliseconds since 1970. */
 export function createProvider(settings: Settings, iam: IamClient, now: () => number): Provider<Target, undefined, Lever> {
   const account = openAccount(settings, iam, now)
+  const sessions = roleSessions(account)
   const works: AllWorks = {
     'access-key': keysOf(account, accessKeyKind(iam)),
     'ssh-key': keysOf(account, userCredentialKind(iam, 'ssh-key')),
     certificate: keysOf(account, userCredentialKind(iam, 'certificate')),
     'service-credential': keysOf(account, userCredentialKind(iam, 'service-credential')),
     'login-profile': passwords(account),
-    'role-session': roleSessions(account),
+    'role-session': sessions,
+    'source-identity': sessions,
   }
   return {
     revoke: (batch, warrant) => eachHolder<Answer>(account, batch, warrant, works, ({ revoke }) => revoke, failedCut),

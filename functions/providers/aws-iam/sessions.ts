@@ -3,7 +3,7 @@ import type { Answer, Liveness, Restored, Subject, Warrant } from '../contract.t
 import type { Account } from './account.ts'
 import { managedByAws, READ_BACK_SECONDS } from './account.ts'
 import type { Holder } from './client.ts'
-import type { RoleSessionTarget } from './definition.ts'
+import type { RoleSessionTarget, SourceIdentityTarget } from './definition.ts'
 import { SESSION_NAME } from './definition.ts'
 import type { Works } from './holders.ts'
 import { sift } from './holders.ts'
@@ -19,6 +19,7 @@ import {
   printSecond,
   prune,
   secondFrom,
+  sourceKey,
   without,
 } from './policy.ts'
 import type { Cut } from './room.ts'
@@ -27,7 +28,9 @@ import { writeDenies } from './room.ts'
 /** How far a registrar's clock may be ahead before its `issuedBefore` is not believed. */
 const CLOCK_SKEW_SECONDS = 300
 
-type Members = readonly Subject<RoleSessionTarget>[]
+/** One session, all of one name, or all of one source identity. */
+type SessionTarget = RoleSessionTarget | SourceIdentityTarget
+type Members = readonly Subject<SessionTarget>[]
 
 /** What to say of leases that a method may not act on. */
 interface Words<Result> {
@@ -49,48 +52,55 @@ const UNDO: Words<Restored> = {
 }
 
 /** Sessions of roles: denied by `aws:userid` and the time of issue, in an inline policy of the role. */
-export function roleSessions(account: Account): Works<RoleSessionTarget> {
+export function roleSessions(account: Account): Works<SessionTarget> {
   const { iam, names, now, nowSecond } = account
 
   /** When the session's token had been issued. A time that has not come yet is not believed: a deny up to it would hit future sessions. */
-  function issuedBefore(target: RoleSessionTarget, cut: number): number | undefined {
+  function issuedBefore(target: SessionTarget, cut: number): number | undefined {
     const issued = target.issuedBefore === undefined ? undefined : Date.parse(target.issuedBefore)
     return issued !== undefined && issued <= cut + CLOCK_SKEW_SECONDS * 1000 ? issued : undefined
   }
 
   /** The second before which this session's tokens are to be dead, at a cut made now. */
-  function cutOff(target: RoleSessionTarget, warrant: Warrant): number {
+  function cutOff(target: SessionTarget, warrant: Warrant): number {
     const cut = Math.max(now(), Date.parse(warrant.fencedAt))
     return secondFrom(issuedBefore(target, cut) ?? cut)
   }
 
   /** The second that a deny must reach to prove that this session is dead. */
-  const provenBy = (target: RoleSessionTarget, warrant: Warrant) =>
+  const provenBy = (target: SessionTarget, warrant: Warrant) =>
     secondFrom(issuedBefore(target, now()) ?? Date.parse(warrant.fencedAt))
 
-  const awsUserId = (target: RoleSessionTarget) => `${target.roleId}:${target.sessionName}`
+  /** How a policy names it. */
+  const keyOf = (target: SessionTarget) =>
+    target.kind === 'source-identity' ? sourceKey(target.sourceIdentity) : `${target.roleId}:${target.sessionName}`
 
   /** The second that names this session among those of its name. */
-  const issuedAt = (target: RoleSessionTarget) =>
-    target.issuedAt === undefined ? undefined : Math.floor(Date.parse(target.issuedAt) / 1000)
+  const issuedAt = (target: SessionTarget) =>
+    target.kind === 'source-identity' || target.issuedAt === undefined
+      ? undefined
+      : Math.floor(Date.parse(target.issuedAt) / 1000)
 
   /** Is it denied: the one where the target names one, else all of its name from before the second? */
-  function denies(policy: Denies, target: RoleSessionTarget, second: number): boolean {
+  function denies(policy: Denies, target: SessionTarget, second: number): boolean {
     const at = issuedAt(target)
-    return at === undefined ? covers(policy, awsUserId(target), second) : coversExactly(policy, awsUserId(target), at)
+    return at === undefined ? covers(policy, keyOf(target), second) : coversExactly(policy, keyOf(target), at)
   }
 
   /** The second whose deny of this session a policy holds, if it holds one. */
-  function deniedAt(policy: Denies, target: RoleSessionTarget): number | undefined {
+  function deniedAt(policy: Denies, target: SessionTarget): number | undefined {
     const at = issuedAt(target)
-    if (at === undefined) return policy.sessions.get(awsUserId(target))
-    return policy.exact.get(awsUserId(target))?.has(at) === true ? at : undefined
+    if (at === undefined) return policy.sessions.get(keyOf(target))
+    return policy.exact.get(keyOf(target))?.has(at) === true ? at : undefined
   }
 
+  const shortName = (target: SessionTarget) => (target.kind === 'source-identity' ? target.sourceIdentity : target.sessionName)
+
   /** For evidence. */
-  function nameOf(target: RoleSessionTarget): string {
+  function nameOf(target: SessionTarget): string {
     const at = issuedAt(target)
-    return at === undefined ? awsUserId(target) : `${awsUserId(target)} of ${printSecond(at)}`
+    if (target.kind === 'source-identity') return `source identity ${target.sourceIdentity} in role ${target.roleId}`
+    return at === undefined ? keyOf(target) : `${keyOf(target)} of ${printSecond(at)}`
   }
 
   /** The lane's policy as it stands, and those of the leases that may be acted on; the others have their answer. */
@@ -133,13 +143,13 @@ export function roleSessions(account: Account): Works<RoleSessionTarget> {
       const cuts: Cut[] = []
       for (const { lease, target } of ours) {
         const at = issuedAt(target)
-        const cut = { lease, user: awsUserId(target), second: at ?? cutOff(target, warrant), exact: at !== undefined }
-        if (!SESSION_NAME.test(target.sessionName)) {
+        const cut = { lease, user: keyOf(target), second: at ?? cutOff(target, warrant), exact: at !== undefined }
+        if (!SESSION_NAME.test(shortName(target))) {
           answers.set(lease, { status: 'irrevocable', said: 'this is no session name of STS: it would not be safe in a policy' })
         } else if (cut.second + LONGEST_TOKEN_SECONDS <= nowSecond()) {
           answers.set(lease, { status: 'absent', said: `every token of ${nameOf(target)} has expired` })
         } else if (denies(before, target, cut.second)) {
-          const said = `${policyName} denies ${target.sessionName} ${cut.exact ? 'of' : 'before'} ${printSecond(cut.second)} already`
+          const said = `${policyName} denies ${shortName(target)} ${cut.exact ? 'of' : 'before'} ${printSecond(cut.second)} already`
           answers.set(lease, { status: 'absent', said })
         } else {
           cuts.push(cut)
@@ -203,7 +213,7 @@ export function roleSessions(account: Account): Works<RoleSessionTarget> {
         } else if (until === undefined) {
           answers.set(lease, { status: 'absent', said: `${policyName} does not deny ${nameOf(target)}` })
         } else {
-          after = without(after, awsUserId(target), issuedAt(target))
+          after = without(after, keyOf(target), issuedAt(target))
           answers.set(lease, { status: 'revoked', said: `the deny of ${nameOf(target)} is removed` })
         }
       }
@@ -215,7 +225,7 @@ export function roleSessions(account: Account): Works<RoleSessionTarget> {
       const { holder, policyName, ours, answers, before } = await open(roleName, members, warrant, UNDO)
       if (ours.length === 0) return answers
       let after = before
-      for (const { target } of ours) after = without(after, awsUserId(target), issuedAt(target))
+      for (const { target } of ours) after = without(after, keyOf(target), issuedAt(target))
       attempt.wrote = await write(holder, policyName, before, after)
       // Only its own writer changes a lane's policy, so what another lane denies stays denied.
       const inForce = (policy: Denies) => prune(policy, nowSecond(), LONGEST_TOKEN_SECONDS)
@@ -229,7 +239,7 @@ export function roleSessions(account: Account): Works<RoleSessionTarget> {
         const at = issuedAt(target)
         const until = deniedAt(before, target) ?? at
         const still = policies.find(([, policy]) =>
-          at === undefined ? covers(policy, awsUserId(target), 1) : coversExactly(policy, awsUserId(target), at),
+          at === undefined ? covers(policy, keyOf(target), 1) : coversExactly(policy, keyOf(target), at),
         )
         if (until !== undefined && until + LONGEST_TOKEN_SECONDS <= nowSecond()) {
           answers.set(lease, { status: 'gone', said: `every token of ${nameOf(target)} has expired` })

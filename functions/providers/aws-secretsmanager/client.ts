@@ -28,6 +28,7 @@ interface Labelled {
   readonly arn: string
   /** Version id to its labels; versions without any are not here. */
   readonly labels: ReadonlyMap<string, readonly string[]>
+  readonly tags: ReadonlyMap<string, string>
 }
 
 export interface DescribedSecret extends Labelled {
@@ -35,11 +36,9 @@ export interface DescribedSecret extends Labelled {
   readonly deleting: boolean
   /** Where the secret is, of which this is a replica. */
   readonly primaryRegion: string | undefined
-  readonly tags: ReadonlyMap<string, string>
 }
 
 export interface ListedSecret extends Labelled {
-  readonly name: string
   readonly readAt: Date | undefined
 }
 
@@ -102,7 +101,7 @@ export async function connectSecrets(issuerName: string, settings: Settings, too
         )
         const secrets = (page.SecretList ?? []).map((secret) => ({
           arn: present(secret.ARN, 'ARN'),
-          name: present(secret.Name, 'Name'),
+          tags: tagsOf(secret.Tags),
           labels: labelsOf(secret.SecretVersionsToStages),
           readAt: secret.LastAccessedDate,
         }))

@@ -147,7 +147,7 @@ export class FakeSecretsManager {
         const page = behind.slice(0, most)
         const last = page.at(-1)
         return {
-          secrets: page.map((kept) => ({ arn: kept.arn, name: kept.name, labels: labelsOf(kept), readAt: undefined })),
+          secrets: page.map((kept) => ({ arn: kept.arn, tags: kept.tags, labels: labelsOf(kept), readAt: undefined })),
           ...(behind.length > most && last !== undefined ? { next: last.arn } : {}),
         }
       },

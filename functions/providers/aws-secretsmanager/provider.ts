@@ -5,8 +5,9 @@ import type { DescribedSecret, SecretsClient } from './client.ts'
 import { connectSecrets } from './client.ts'
 import type { Settings } from './definition.ts'
 import { definition, SECRET_ARN, Target } from './definition.ts'
+import { credentialOf } from './recognise.ts'
 import type { Standing } from './standing.ts'
-import { standingOf, tokenOf } from './standing.ts'
+import { livingOf, standingOf, tokenOf } from './standing.ts'
 
 type Batch = readonly Subject<Target>[]
 
@@ -221,20 +222,24 @@ function createProvider(settings: Settings, client: SecretsClient, now: () => nu
 
     async discover(from, most): Promise<Discovered<Target>> {
       await callerIn(account, client.whoAmI)
+      const place = from === undefined ? { offset: 0 } : parsePlace(from)
+      if (place === undefined) return { status: 'unknown', said: 'that is no place in a list of ours' }
       try {
-        const { secrets, next } = await client.list(from, Math.min(most, LIST_PAGE))
-        const listed = secrets.flatMap(({ arn, name, labels, readAt }) => {
-          const current = [...labels].find(([, own]) => own.includes('AWSCURRENT'))?.[0]
-          const parsed = Target.safeParse({ arn, versionId: current })
-          if (!parsed.success) return []
-          return {
-            target: parsed.data,
-            shown: `current value of secret ${name}`,
-            usable: true,
-            ...(readAt === undefined ? {} : { lastUsedAt: readAt.toISOString() }),
-          }
-        })
-        return { status: 'page', listed, ...(next === undefined ? {} : { next }) }
+        // Two versions of each secret have labels that count.
+        const pageOf = Math.min(Math.max(1, Math.floor(most / 2)), LIST_PAGE)
+        const { secrets, next } = await client.list(place.token, pageOf)
+        const all = secrets.flatMap((secret) =>
+          livingOf(secret, settings).flatMap(({ versionId, usable }) => {
+            const parsed = Target.safeParse({ arn: secret.arn, versionId })
+            if (!parsed.success) return []
+            const lastUsed = secret.readAt === undefined ? {} : { lastUsedAt: secret.readAt.toISOString() }
+            return [{ target: parsed.data, shown: credentialOf(parsed.data), usable, ...lastUsed }]
+          }),
+        )
+        const end = place.offset + most
+        const listed = all.slice(place.offset, end)
+        if (end < all.length) return { status: 'page', listed, next: printPlace({ ...place, offset: end }) }
+        return { status: 'page', listed, ...(next === undefined ? {} : { next: printPlace({ token: next, offset: 0 }) }) }
       } catch (error) {
         const fault = ownFault(error, SERVICE)
         const said = `${SERVICE} answers ${fault.awsCode}`
@@ -247,6 +252,21 @@ function createProvider(settings: Settings, client: SecretsClient, now: () => nu
       client.close()
     },
   }
+}
+
+/** A page of Secrets Manager's, and how many of its versions were listed before. */
+interface Place {
+  readonly token?: string
+  readonly offset: number
+}
+
+const printPlace = ({ token, offset }: Place): string => JSON.stringify([offset, token ?? null])
+
+function parsePlace(from: string): Place | undefined {
+  const parsed = /^\[(\d{1,6}),(null|"[^"\\]{1,4096}")\]$/.exec(from)
+  if (parsed === null) return undefined
+  const [, offset, token] = parsed
+  return { offset: Number(offset), ...(token === 'null' || token === undefined ? {} : { token: token.slice(1, -1) }) }
 }
 
 const GONE =

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { DescribedSecret } from './client.ts'
+import type { DescribedSecret, ListedSecret } from './client.ts'
 import type { Settings, Strategy, Target } from './definition.ts'
 import { STRATEGIES } from './definition.ts'
 
@@ -31,7 +31,7 @@ export type Standing =
   | { readonly kind: 'hopeless'; readonly said: string }
 
 /** A tag of another text says nothing. */
-const strategyOf = ({ tags }: DescribedSecret, settings: Pick<Settings, 'strategy'>): Strategy =>
+const strategyOf = ({ tags }: Pick<DescribedSecret, 'tags'>, settings: Pick<Settings, 'strategy'>): Strategy =>
   STRATEGIES.find((strategy) => strategy === tags.get(ROTATION_TAG)) ?? settings.strategy
 
 export function standingOf(
@@ -71,6 +71,20 @@ export function standingOf(
     )
   }
   return { kind: 'to-rotate', current }
+}
+
+/** The versions of a secret whose value somebody may have, and whether it may still work. */
+export function livingOf(
+  secret: ListedSecret,
+  settings: Pick<Settings, 'strategy'>,
+): { readonly versionId: string; readonly usable: boolean }[] {
+  const bearer = (label: string) => [...secret.labels].find(([, labels]) => labels.includes(label))?.[0]
+  const [current, previous] = [bearer('AWSCURRENT'), bearer('AWSPREVIOUS')]
+  const dead = strategyOf(secret, settings) === 'single-user' && current?.startsWith(OURS) === true
+  return [
+    ...(current === undefined ? [] : [{ versionId: current, usable: true }]),
+    ...(previous === undefined ? [] : [{ versionId: previous, usable: !dead }]),
+  ]
 }
 
 const hopeless = (said: string): Standing => ({ kind: 'hopeless', said })
