@@ -1,4 +1,5 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { terminal } from '../lib/local/terminal.ts'
 import { MUTANTS } from '../test/simulation/mutants.ts'
@@ -92,11 +93,14 @@ function optionsOf(args: readonly string[]): Options | 'help' | 'mutants' {
   if (values['help'] === true) return 'help'
   if (values['mutants'] === true) return 'mutants'
   const text = (name: string) => (typeof values[name] === 'string' ? values[name] : undefined)
-  const [seed, replay, mutant] = [text('seed'), text('replay'), text('mutant')]
+  const [seed, named, mutant] = [text('seed'), text('replay'), text('mutant')]
+  const bug = MUTANTS.find(({ name }) => name === mutant)
+  // Chance takes too long to find it: the schedule in which it was made does, unless somebody wants to search.
+  const searches = seed !== undefined || args.some((one) => /^--(seeds|from|about)\b/.test(one))
+  const replay = named ?? (searches || bug?.shownBy === undefined ? undefined : schedulePath(bug.shownBy))
   if (seed !== undefined && replay !== undefined) throw new Misused('--seed and --replay exclude each other')
   if (values['trace'] === true && seed === undefined && replay === undefined)
     throw new Misused('--trace goes with --seed or --replay')
-  const bug = MUTANTS.find(({ name }) => name === mutant)
   if (mutant !== undefined && bug === undefined) throw new Misused(`there is no deliberate bug ${mutant}; --mutants names them`)
   return {
     seeds: whole('seeds', text('seeds') ?? '', 1, 1e9),
@@ -111,6 +115,9 @@ function optionsOf(args: readonly string[]): Options | 'help' | 'mutants' {
     shrinks: values['no-shrink'] !== true,
   }
 }
+
+const schedulePath = (name: string): string =>
+  fileURLToPath(new URL(`../test/simulation/regressions/${name}.json`, import.meta.url))
 
 /** A schedule from a file: as this command writes it, or the bare schedule. */
 function readFailing(path: string): Failing {
@@ -269,10 +276,10 @@ try {
   const options = optionsOf(process.argv.slice(2))
   if (options === 'help') process.stdout.write(USAGE)
   else if (options === 'mutants')
-    for (const { name, breaks, says, within, about } of MUTANTS)
-      line(
-        `${breaks} ${name.padEnd(24)} ${says} ${dim(`(within ${within} seeds${about === undefined ? '' : ` about ${about.join(', ')}`})`)}`,
-      )
+    for (const { name, breaks, says, within, about, shownBy } of MUTANTS) {
+      const by = shownBy ?? `within ${within} seeds${about === undefined ? '' : ` about ${about.join(', ')}`}`
+      line(`${breaks} ${name.padEnd(24)} ${says} ${dim(`(${by})`)}`)
+    }
   else if (options.replay !== undefined) process.exitCode = await one(readFailing(options.replay), options)
   else if (options.seed !== undefined)
     process.exitCode = await one({ schedule: scheduleOf(options.seed, options.about), disabled: [] }, options)

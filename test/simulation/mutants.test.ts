@@ -3,11 +3,12 @@ import { describe, expect, it } from 'vitest'
 import { ROOT } from './hooks.ts'
 import type { Mutant } from './mutants.ts'
 import { MUTANTS, mutate } from './mutants.ts'
+import type { Schedule } from './schedule.ts'
 import { Workers } from './workers.ts'
 
 /**
  * Shows that the simulation bites: each deliberate bug is really in the product that its worker loads, and is found by
- * what truly happened at the simulated issuers. The numbers of seeds are those that are stated; MUTANT_SEARCH=1 looks
+ * what truly happened at the simulated issuers, by chance or by the schedule that is named. The numbers of seeds are those that are stated; MUTANT_SEARCH=1 looks
  * from the first seed on, as the statement has it, instead of beginning with the seed that found it last.
  */
 
@@ -17,8 +18,14 @@ const searches = process.env['MUTANT_SEARCH'] === '1'
 /** The first violation that somebody finds, and the seed. */
 async function found(
   workers: Workers,
-  { within, seed, about }: Mutant,
+  { within = 0, seed, about, shownBy }: Mutant,
 ): Promise<{ seed: number; violation: string } | undefined> {
+  if (shownBy !== undefined) {
+    const file = new URL(`regressions/${shownBy}.json`, import.meta.url)
+    const { schedule, disabled } = JSON.parse(readFileSync(file, 'utf8')) as { schedule: Schedule; disabled?: readonly number[] }
+    const outcome = await workers.schedule(schedule, disabled ?? [])
+    if (!outcome.ok) return { seed: schedule.seed, violation: outcome.violations[0] ?? '' }
+  }
   if (seed !== undefined && !searches) {
     const [outcome] = await workers.seeds(seed, 1, about)
     if (outcome !== undefined && !outcome.ok) return { seed, violation: outcome.violations[0] ?? '' }
@@ -62,7 +69,10 @@ describe('deliberate bugs', () => {
     const workers = new Workers(1, mutant.name)
     try {
       const first = await found(workers, mutant)
-      expect(first, `not found within ${mutant.within} seeds`).toBeDefined()
+      expect(
+        first,
+        `not found ${mutant.shownBy === undefined ? `within ${mutant.within} seeds` : `by ${mutant.shownBy}`}`,
+      ).toBeDefined()
       expect(first?.violation).not.toContain('the run itself failed')
     } finally {
       workers.close()

@@ -18,8 +18,10 @@ export interface Mutant {
   readonly edits: readonly Edit[]
   /** Themes of the worlds in which it is looked for, beside each world's own; absent: none. */
   readonly about?: readonly Theme[]
-  /** It is found within so many seeds, from the first one on. */
-  readonly within: number
+  /** It is found within so many seeds, from the first one on; or, where chance takes too long, by `shownBy`. */
+  readonly within?: number
+  /** The schedule in `regressions/` that finds it: the one in which somebody made this very mistake. */
+  readonly shownBy?: string
   /** The seed that found it when somebody last looked: tried before all others, so that the tests need not search. */
   readonly seed?: number
 }
@@ -264,6 +266,13 @@ export const MUTANTS: readonly Mutant[] = [
     seed: 74,
   },
   {
+    name: 'ended-after-parked',
+    says: 'Parking does not count the generation on, so a second worker ends what is counted as parked.',
+    breaks: 'G3',
+    edits: one('functions/store/leases.ts', "    add: isParked ? [['generation', 1]] : [],\n", ''),
+    shownBy: 'ended-after-parked',
+  },
+  {
     name: 'sealed-early',
     says: 'A case is sealed before its identities are listed.',
     breaks: 'G3',
@@ -414,9 +423,18 @@ export const MUTANTS: readonly Mutant[] = [
       "        remove: lease.renewedAt === undefined ? ['unsettledUntil'] : [],",
       "        remove: ['unsettledUntil'],",
     ),
-    about: ['children', 'shared', 'rush'],
-    within: 100,
-    seed: 11,
+    shownBy: 'renewed-before-confirmed',
+  },
+  {
+    name: 'told-as-never-pulled',
+    says: 'A lever whose identity is back is told as never pulled, though somebody called and died.',
+    breaks: 'G4',
+    edits: one(
+      'functions/revoke/contain.ts',
+      '      if (lever.unanswered === true) await failed(said)\n',
+      '      if (lever.attempts > TRIES) await failed(said)\n',
+    ),
+    shownBy: 'pulled-and-reinstated',
   },
 
   // G5: every state change is in the ledger.
