@@ -159,7 +159,8 @@ async function read(session: Servers, account: string): Promise<Claims | undefin
     const enforced = await session.enforced(account)
     const last = session.lastPushed(account)
     const pause = OBEYED[round]
-    if (pause === undefined || last === undefined || enforced?.some(({ jti }) => jti === last.jti) === true) return newest(enforced)
+    if (pause === undefined || last === undefined || enforced?.some(({ jti }) => jti === last.jti) === true)
+      return newest(enforced)
     await session.pause(pause)
   }
 }
