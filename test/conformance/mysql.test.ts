@@ -609,6 +609,32 @@ describe.skipIf(MISSING !== undefined)('mysql alone', () => {
     for (const host of ["%' OR", '`', '', 'a b']) expect(grants?.safeParse({ ...GRANTS, host }).success, host).toBe(false)
   })
 
+  it('gives nothing beside the database that is named, though the admin could', async () => {
+    const admin = { user: 'wide', password: 'wide-password-0123456789' }
+    await world.sql(`CREATE USER wide@'%' IDENTIFIED BY '${admin.password}'`)
+    await world.sql(`GRANT CREATE USER, PROCESS, CONNECTION ADMIN, SELECT ON *.* TO wide@'%' WITH GRANT OPTION`)
+    await world.sql('CREATE DATABASE IF NOT EXISTS appYdata')
+    await world.sql('CREATE TABLE appYdata.secret (x INT)')
+    const provider = await connect({}, admin)
+    const issued = await provider.issue?.({ name: 'narrow', grants: GRANTS, expiresAt: '2030-01-01T00:00:00.000Z' })
+    if (issued?.status !== 'issued') throw new Error(issued?.said)
+    const session = await world.dial('narrow', issued.credential['password'] ?? '')
+    expect(numberOf(await rejection(session.query('SELECT * FROM appYdata.secret')))).toBe(1142)
+    session.destroy()
+    // What it is that must not happen: to the server, _ is any character.
+    await world.sql('GRANT SELECT ON `app_data`.* TO narrow')
+    const wider = await world.dial('narrow', issued.credential['password'] ?? '')
+    expect((await wider.query('SELECT * FROM appYdata.secret'))[0]).toEqual([])
+    wider.destroy()
+  })
+
+  it('makes no user that needs no password by granting to one that went a moment before', async () => {
+    const provider = await connectWith(/^GRANT SELECT/, () => world.sql("DROP USER ghost@'%'"))
+    const order = { name: 'ghost', grants: GRANTS, expiresAt: '2030-01-01T00:00:00.000Z' }
+    expect(await provider.issue?.(order)).toMatchObject({ status: 'refused' })
+    expect(await hostsOf('ghost')).toEqual([])
+  })
+
   it.skipIf(program('openssl') === undefined)(
     'gives its password only to a server whose certificate holds, and never in clear',
     async () => {
