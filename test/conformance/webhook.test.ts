@@ -1,6 +1,12 @@
+import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:http'
+import { createServer as createTlsServer } from 'node:https'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { WebhookAnswer, WebhookRequest } from '../../functions/contracts/webhook.ts'
 import { signMessage } from '../../functions/domain/signature.ts'
@@ -10,6 +16,7 @@ import { definition, Settings as SettingsSchema } from '../../functions/provider
 import { FakeWebhook } from '../../functions/providers/webhook/fake.ts'
 import { provider as module } from '../../functions/providers/webhook/provider.ts'
 import { freePort } from '../../lib/local/issuers/postgres.ts'
+import { program } from '../../lib/local/issuers/server.ts'
 import type { LocalWebhook } from '../../lib/local/issuers/webhook.ts'
 import { startWebhook, targetOf } from '../../lib/local/issuers/webhook.ts'
 import { receiver } from '../../lib/webhook-receiver/receiver.ts'
@@ -315,6 +322,34 @@ describe('webhook alone, on the reference receiver', () => {
         verb === '' ? ['rescind.describe'] : ['rescind.describe', `rescind.${verb}`],
       ),
     )
+  })
+
+  it.skipIf(program('openssl') === undefined)('shows nothing to a server whose certificate nobody vouches for', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'rescind-webhook-'))
+    const [keyFile, certificateFile] = [join(folder, 'key.pem'), join(folder, 'certificate.pem')]
+    const form = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', '-subj', '/CN=webhook']
+    const files = ['-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', keyFile, '-out', certificateFile]
+    await promisify(execFile)(program('openssl') ?? '', ['req', ...form, ...files])
+    const ca = await readFile(certificateFile, 'utf8')
+    const plain = await start()
+    plain.service.mint('one')
+    const listener = receiver({ name: 'over-tls', secrets: [signingSecret], credentials: plain.service })
+    let requests = 0
+    const secure = createTlsServer({ key: await readFile(keyFile), cert: ca }, (incoming, response) => {
+      requests += 1
+      listener(incoming, response)
+    })
+    await new Promise<void>((done) => secure.listen(0, '127.0.0.1', done))
+    const address = secure.address()
+    const endpoint = `https://127.0.0.1:${typeof address === 'object' && address !== null ? address.port : 0}`
+    expect(await rejection(connect(plain, { endpoint, receiver: 'over-tls' }))).toBeInstanceOf(IssuerRefused)
+    expect(requests).toBe(0)
+    const provider = await connect(plain, { endpoint, receiver: 'over-tls', ca })
+    expect(await provider.revoke([{ lease: 'l', target: { id: 'one' } }], WARRANT)).toMatchObject([{ status: 'revoked' }])
+    await provider.close()
+    secure.closeAllConnections()
+    secure.close()
+    await rm(folder, { recursive: true })
   })
 
   it('names a credential by kind, id and incarnation, without one running into the other', () => {

@@ -73,7 +73,8 @@ class WebhookProvider implements Provider<Target, Secret, Lever> {
   async revoke(batch: Batch, warrant: Warrant): Promise<Answer[]> {
     return await this.#batch<Answer>(batch, warrant, {
       verb: 'revoke',
-      ask: async (endpoint, leases) => (await endpoint.ask('revoke', leases)).answers,
+      ask: async (endpoint, leases) =>
+        (await endpoint.ask('revoke', leases)).answers.map(({ lease, ...answer }) => ({ lease, answer })),
       lacking: { status: 'unsupported', said: lacks('revoke') },
       failed: failedCut,
     })
@@ -82,7 +83,8 @@ class WebhookProvider implements Provider<Target, Secret, Lever> {
   async verify(batch: Batch, warrant: Warrant): Promise<Liveness[]> {
     return await this.#batch<Liveness>(batch, warrant, {
       verb: 'verify',
-      ask: async (endpoint, leases) => (await endpoint.ask('verify', leases)).answers,
+      ask: async (endpoint, leases) =>
+        (await endpoint.ask('verify', leases)).answers.map(({ lease, ...answer }) => ({ lease, answer })),
       lacking: { status: 'unknown', said: lacks('verify') },
       failed: (said, _begun, error) => ({ status: 'unknown', said, ...hintOf(error) }),
     })
@@ -91,7 +93,8 @@ class WebhookProvider implements Provider<Target, Secret, Lever> {
   async tidy(batch: Batch, warrant: Warrant): Promise<Answer[]> {
     return await this.#batch<Answer>(batch, warrant, {
       verb: 'tidy',
-      ask: async (endpoint, leases) => (await endpoint.ask('tidy', leases)).answers,
+      ask: async (endpoint, leases) =>
+        (await endpoint.ask('tidy', leases)).answers.map(({ lease, ...answer }) => ({ lease, answer })),
       lacking: { status: 'absent', said: `nothing to delete: ${lacks('tidy')}` },
       failed: failedCut,
     })
@@ -100,7 +103,8 @@ class WebhookProvider implements Provider<Target, Secret, Lever> {
   async restore(batch: Batch, warrant: Warrant): Promise<Restored[]> {
     return await this.#batch<Restored>(batch, warrant, {
       verb: 'restore',
-      ask: async (endpoint, leases) => (await endpoint.ask('restore', leases)).answers,
+      ask: async (endpoint, leases) =>
+        (await endpoint.ask('restore', leases)).answers.map(({ lease, ...answer }) => ({ lease, answer })),
       lacking: { status: 'refused', said: lacks('restore') },
       failed: (said, _begun, error) => ({ status: 'retry', said, ...hintOf(error) }),
     })
@@ -203,7 +207,7 @@ interface Said {
 /** What is asked of each lease of a batch, and what stands for its answer where there is none. */
 interface Work<Result> {
   readonly verb: BatchVerb
-  ask(endpoint: Endpoint, leases: Leases): Promise<readonly (Result & { readonly lease: string })[]>
+  ask(endpoint: Endpoint, leases: Leases): Promise<readonly { readonly lease: string; readonly answer: Result }[]>
   readonly lacking: Result
   readonly failed: Failed<Result>
 }
@@ -224,7 +228,7 @@ async function answersOf<Result extends Said>(
   const answers = await work.ask(endpoint, { leases, warrant: warrantOf(warrant) })
   const inOrder = answers.length === piece.length && answers.every(({ lease }, index) => lease === piece[index]?.lease)
   if (!inOrder) throw new IssuerUnavailable('webhook: the endpoint does not answer for each lease in order')
-  return answers.map((answer, index) => {
+  return answers.map(({ answer }, index) => {
     const handle = piece[index]?.secret?.handle
     return cleaned(answer, handle === undefined ? [] : [handle])
   })
