@@ -1,5 +1,5 @@
 import type { FindingKind } from '../contracts/discovery.ts'
-import { noFindings } from '../domain/discovery.ts'
+import { isOver, noFindings } from '../domain/discovery.ts'
 import type { Accepted, Actor, Discoveries, Discovery, Finding } from '../domain/model.ts'
 import { actor, plain } from './identities.ts'
 import { as, keyOf, read } from './items.ts'
@@ -49,7 +49,11 @@ export interface NewDiscovery {
 export async function startDiscovery(table: Table, fresh: NewDiscovery, by: Actor): Promise<string> {
   const state = discoveriesItem(fresh.issuer)
   const known = await discoveriesOf(table, fresh.issuer)
-  if (known?.running !== undefined) return known.running
+  if (known?.running !== undefined) {
+    const running = await discoveryOf(table, fresh.issuer, known.running)
+    // One that is not there any more, or is over, runs no longer, whatever the mark says.
+    if (running !== undefined && !isOver(running)) return running.id
+  }
   // Retention may have removed it: then all that is found is new.
   const previous = known?.done === undefined ? undefined : await discoveryOf(table, fresh.issuer, known.done)
   const done = await table.transact([
@@ -62,7 +66,7 @@ export async function startDiscovery(table: Table, fresh: NewDiscovery, by: Acto
         ['lastAt', by.at],
         ['by', actor(by)],
       ],
-      if: [['running', 'absent'], known === undefined ? ['pk', 'absent'] : ['v', '=', known.v]],
+      if: [known === undefined ? ['pk', 'absent'] : ['v', '=', known.v]],
     },
     {
       put: {

@@ -1,6 +1,7 @@
 import { nextDiscovery } from '../domain/discovery.ts'
 import { key } from '../domain/keys.ts'
 import type { Actor } from '../domain/model.ts'
+import { after } from '../domain/time.ts'
 import type { Definition } from '../providers/contract.ts'
 import type { Dispatch } from '../runtime/dispatch.ts'
 import { controlOf, whyStopped } from '../store/control.ts'
@@ -12,6 +13,8 @@ import { pushDue } from '../store/work.ts'
 
 /** Discoveries that one sweep begins at most: where many issuers were never listed, they follow one another. */
 const MOST_STARTS = 10
+/** Whatever the mark says, none runs so long: one that is not over after a day ends. In seconds. */
+const LONGEST_SECONDS = 2 * 86_400
 
 /**
  * Begins what discoveries are due by schedule, and sends on those that run. An issuer that none was ever made of is due at
@@ -56,7 +59,8 @@ export async function sweepDiscoveries(
     const state = states[index]
     const at = now()
     const next = nextDiscovery(issuer.name, every, state?.lastAt)
-    if (starts >= MOST_STARTS || state?.running !== undefined || (next !== undefined && next > at)) continue
+    const runs = state?.running !== undefined && after(state.lastAt ?? at, LONGEST_SECONDS) > at
+    if (starts >= MOST_STARTS || runs || (next !== undefined && next > at)) continue
     const by: Actor = { who: 'sweep', why: 'it is due', at }
     const fresh = {
       id: key('discovery', issuer.name, 'sweep', at),

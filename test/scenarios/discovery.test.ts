@@ -517,6 +517,22 @@ describe('when discoveries run', () => {
     expect((await pipeline.desk.list('db', { limit: 50 })).entries.map(({ id }) => id)).toEqual([next.id, one.id])
   })
 
+  it('though the mark names one that is not there any more', async () => {
+    const pipeline = new Discovered({ settings: { discovery: { everySeconds: 3600 } } })
+    await pipeline.issuer()
+    const lost = await pipeline.start()
+    pipeline.table.expire({ pk: 'DISCOVERY#db', sk: `RUN#${lost.id}` })
+    pipeline.now += 1000
+    const next = await pipeline.start()
+    expect(next.id).not.toBe(lost.id)
+    pipeline.table.expire({ pk: 'DISCOVERY#db', sk: `RUN#${next.id}` })
+    await pipeline.pass(7200)
+    expect((await pipeline.desk.list('db', { limit: 9 })).entries).toEqual([])
+    pipeline.now += 2 * 86_400_000
+    await pipeline.pass(240)
+    expect((await pipeline.desk.list('db', { limit: 9 })).entries).toMatchObject([{ state: 'done', requester: 'sweep' }])
+  })
+
   it('by schedule: as the issuer says, else as the configuration says; never where it says 0 or its provider cannot list', async () => {
     const pipeline = new Discovered({ settings: { discovery: { everySeconds: 7200 } } })
     const by = { who: 'test', at: instant(pipeline.now) }
