@@ -44,7 +44,7 @@ async function start(): Promise<Harness<Target, never, Lever, Settings>> {
       settings: Settings.parse({
         hosts: [{ name: 'one', host: '127.0.0.1', port: gate.port, fingerprints: [server.fingerprint] }],
         authorities: [{ publicKey: server.authority }],
-        timeoutMilliseconds: 2500,
+        timeoutMilliseconds: 5000,
       }),
     },
     adminSecret: JSON.stringify(server.admin),

@@ -43,6 +43,9 @@ export function readAdmin(secret: string): Admin {
 /** No list of 16 MiB in base64, with a line for each of a host's sessions, is larger. */
 const MOST_CHARACTERS = 33_554_432
 
+/** Connected, and says nothing: to connect again would only take as long once more. */
+export class HostSilent extends IssuerUnavailable {}
+
 export interface Connection extends Host {
   isOpen(): boolean
 }
@@ -92,11 +95,13 @@ export async function openHost(settings: HostSettings, admin: Admin, timeoutMill
     const { signal } = asked
     try {
       return await new Promise((done, fail) => {
-        const gone = (why: string) => {
-          fail(new IssuerUnavailable(`SSH: ${name}: ${why}`))
+        const gone = (why: string, Failure = IssuerUnavailable) => {
+          fail(new Failure(`SSH: ${name}: ${why}`))
           client.destroy()
         }
-        AbortSignal.timeout(timeoutMilliseconds).addEventListener('abort', () => gone('no answer in time'), { signal })
+        AbortSignal.timeout(timeoutMilliseconds).addEventListener('abort', () => gone('no answer in time', HostSilent), {
+          signal,
+        })
         const closed = () => gone('the connection was closed')
         client.once('close', closed)
         signal.addEventListener('abort', () => client.off('close', closed))

@@ -1,5 +1,5 @@
 import type { Connection } from './client.ts'
-import { openHost, readAdmin } from './client.ts'
+import { HostSilent, openHost, readAdmin } from './client.ts'
 import type { Host } from './definition.ts'
 import { sshModule } from './module.ts'
 
@@ -33,7 +33,10 @@ export const provider = sshModule(({ hosts, timeoutMilliseconds }, tools) => {
       const open = async (settings: Host) => {
         const kept = take(settings.name, secret)
         // Whether a connection that lay idle still is one shows when it is asked.
-        const first = await kept?.look().catch(() => undefined)
+        const first = await kept?.look().catch((error: unknown) => {
+          if (error instanceof HostSilent) throw error
+          return undefined
+        })
         if (kept !== undefined && first !== undefined) return { first, host: held(settings.name, secret, kept) }
         kept?.close()
         const connection = await openHost(settings, admin, timeoutMilliseconds)

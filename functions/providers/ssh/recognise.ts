@@ -1,7 +1,8 @@
 import type { Clue } from '../contract.ts'
 import { bare } from '../shape.ts'
 import { readCertificate } from './certificate.ts'
-import type { Target } from './definition.ts'
+import type { Target } from './target.ts'
+import { credentialOf } from './target.ts'
 import { fingerprintOf, Reader } from './wire.ts'
 
 const LONGEST = 32_768
@@ -11,13 +12,6 @@ const PRIVATE = /^-----BEGIN OPENSSH PRIVATE KEY-----\s+([A-Za-z0-9+/=\s]+?)\s+-
 const FINGERPRINT = /^SHA256:[A-Za-z0-9+/]{43}$/
 /** The end of what sshd logs at a login with a certificate. */
 const LOGGED = /: Accepted publickey for .* \(serial ([1-9]\d{0,19})\) CA [A-Z0-9-]+ (SHA256:[A-Za-z0-9+/]{43})$/
-
-/** The credential's name: of a certificate by its authority and serial, so that a lease can name it before it is signed. */
-export function credentialOf(target: Target): string {
-  if (target.kind === 'certificate') return `certificate:${target.ca}:${target.serial}`
-  if (target.kind === 'key-id') return `key-id:${target.ca}:${target.keyId}`
-  return `key:${target.fingerprint}`
-}
 
 /**
  * A certificate, a public key, a private key (its public half stands in it in clear, also where a passphrase protects it),
