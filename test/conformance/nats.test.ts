@@ -1,4 +1,4 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -19,6 +19,7 @@ import { readToken, signerOf, signToken } from '../../functions/providers/nats/t
 import type { LocalNats, NatsOperator, NatsUser } from '../../lib/local/issuers/nats.ts'
 import { LIMITS, natsMissing, natsVersion, newOperator, startNats, userToken } from '../../lib/local/issuers/nats.ts'
 import { freePort } from '../../lib/local/issuers/postgres.ts'
+import { program, startServer } from '../../lib/local/issuers/server.ts'
 import { mac } from '../support/mac.ts'
 import type { Credential, Harness, MintOptions } from './suite.ts'
 import { conformance, expectNoSecret, rejection, startGate, tools, WARRANT } from './suite.ts'
@@ -167,7 +168,7 @@ async function harness(folder: string): Promise<Harness<Target, never, Lever, Se
     issuer: {
       name: 'nats',
       settings: Settings.parse({
-        ...{ host: '127.0.0.1', port: gate.port, tls: { mode: 'disable' }, timeoutMilliseconds: 500 },
+        ...{ host: '127.0.0.1', port: gate.port, tls: { mode: 'disable' }, timeoutMilliseconds: 1000 },
         operator: operator.operator.getPublicKey(),
       }),
     },
@@ -522,6 +523,57 @@ describe.skipIf(missing !== undefined)('nats alone, on real servers', () => {
     await provider.close()
   })
 
+  it('loses nothing of three that change one account at once, again and again', async () => {
+    const { account } = await hand.account()
+    const providers = [await connect(), await connect(), await connect()]
+    const subjects = providers.map(() =>
+      Array.from({ length: 5 }, () => ({ lease: 'x', target: { account, user: createUser().getPublicKey(), issuedAt: ISSUED } })),
+    )
+    const answers = await Promise.all(
+      providers.map(async (provider, place) => {
+        const own: string[] = []
+        for (const subject of subjects[place] ?? []) own.push((await provider.revoke([subject], WARRANT))[0]?.status ?? '')
+        return own
+      }),
+    )
+    expect(new Set(answers.flat())).toEqual(new Set(['revoked']))
+    const seen = await providers[0]?.verify(subjects.flat(), WARRANT)
+    expect(seen?.filter(({ status }) => status !== 'dead')).toEqual([])
+    for (const provider of providers) await provider.close()
+  })
+
+  it('ends the leaf node that a user brought in, though no list names its user', async () => {
+    const leaves = await freePort()
+    const hub = await startNats({ folder: await newFolder(), operator, lines: [`leafnodes { listen: "127.0.0.1:${leaves}" }`] })
+    const far = new Hand(operator, await dial(hub.port, operator.root))
+    const { account } = await far.account()
+    const user = far.user(account, hub.port)
+    const folder = await newFolder()
+    await writeFile(join(folder, 'leaf.creds'), fmtCreds(user.user.token, user.user.key))
+    const remote = `{ url: "nats-leaf://127.0.0.1:${leaves}", credentials: "${join(folder, 'leaf.creds')}" }`
+    const config = [`listen: "127.0.0.1:${await freePort()}"`, `leafnodes { remotes: [${remote}], reconnect: 1 }`]
+    await writeFile(join(folder, 'leaf.conf'), config.join('\n'))
+    const count = async () => {
+      const answer = await far.connection.request('$SYS.REQ.SERVER.PING.LEAFZ', '', { timeout: 5000 })
+      return (JSON.parse(answer.string()) as { data: { leafnodes: number } }).data.leafnodes
+    }
+    const leaf = await startServer({
+      program: program('nats-server') ?? '',
+      args: ['-c', join(folder, 'leaf.conf')],
+      folder,
+      ready: async () => (await count()) === 1,
+    })
+    const provider = await connect({ port: hub.port })
+    expect(await provider.revoke([user.subject], WARRANT)).toMatchObject([{ status: 'revoked' }])
+    await expect.poll(count, { timeout: 3000 }).toBe(0)
+    await new Promise((done) => setTimeout(done, 1500))
+    expect(await count()).toBe(0)
+    await provider.close()
+    await leaf.stop()
+    await far.connection.close()
+    await hub.stop()
+  })
+
   it('sees that somebody pushed an old copy of the account, which lets the user in again', async () => {
     const { account } = await hand.account()
     const user = hand.user(account, server.port)
@@ -692,7 +744,7 @@ describe('nats alone, what else may answer', () => {
     const secret = secretOf({ ...(await newOperator()), admin: { key, token: 'a.b.c' } })
     const operator = createOperator().getPublicKey()
     const settings = (more = {}) =>
-      Settings.parse({ host: '127.0.0.1', port, tls: { mode: 'disable' }, operator, timeoutMilliseconds: 300, ...more })
+      Settings.parse({ host: '127.0.0.1', port, tls: { mode: 'disable' }, operator, timeoutMilliseconds: 2500, ...more })
     const outcome = async (more = {}) =>
       await rejection(module.connect({ name: 'nats', settings: settings(more) }, tools(secret)))
     return { outcome, close: () => new Promise((done) => listener.close(done)) }

@@ -59,7 +59,10 @@ export async function change<Outcome>(
     const heads = window.heads()
     const rebased = window.disturbed ? all(heads, current) : current
     const wanted = withRevocations(rebased, make(readRevocations(rebased)).state)
-    if (saysTheSame(current, wanted)) return { outcome: first.outcome, unseen }
+    // Where somebody else pushed, the looks before broke off: what counts is what the servers show now.
+    if (saysTheSame(current, wanted)) {
+      return { outcome: first.outcome, unseen: unseen === 0 ? 0 : await lackingNow(session, account, make) }
+    }
     // Seen on 2.9: a token whose signer the server does not trust is answered 200, and not enforced.
     if (unseen >= session.servers && !window.disturbed) {
       throw new IssuerUnavailable('NATS: the servers take the token of the account, and do not enforce it')
@@ -129,15 +132,21 @@ async function notYet(
   make: (state: Revocations) => { readonly state: Revocations },
 ): Promise<number> {
   for (let round = 0; ; round += 1) {
-    const enforced = (await session.enforced(account)) ?? []
-    const lacking = enforced.filter(
-      (claims) => !saysTheSame(claims, withRevocations(claims, make(readRevocations(claims)).state)),
-    ).length
+    const lacking = await lackingNow(session, account, make)
     const pause = PAUSES[round]
     const last = session.lastPushed(account)
     if (lacking === 0 || pause === undefined || (last !== undefined && !window.isOwn(last.jti))) return lacking
     await session.pause(pause)
   }
+}
+
+async function lackingNow(
+  session: Servers,
+  account: string,
+  make: (state: Revocations) => { readonly state: Revocations },
+): Promise<number> {
+  const enforced = (await session.enforced(account)) ?? []
+  return enforced.filter((claims) => !saysTheSame(claims, withRevocations(claims, make(readRevocations(claims)).state))).length
 }
 
 /** The connections that are still open, after some patience, of those that should not be. */

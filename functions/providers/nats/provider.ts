@@ -12,15 +12,14 @@ import type {
   Tools,
   Warrant,
 } from '../contract.ts'
-import { IssuerError, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
+import { IssuerError, IssuerUnavailable } from '../contract.ts'
 import { change, settled } from './account.ts'
+import { dated, hintOf, left, liveness, moment, NO_ACCOUNT, notAll, seconds, servers } from './answers.ts'
 import type { Lever, Settings, Target } from './definition.ts'
 import { definition, Target as TargetSchema } from './definition.ts'
-import type { Revocations } from './revocations.ts'
 import { hasCut, holdOf, readRevocations, withCut, withFinalCut, withoutCut } from './revocations.ts'
 import type { Open, Servers } from './session.ts'
 import { Session } from './session.ts'
-import type { Claims } from './token.ts'
 
 type Batch = readonly Subject<Target, never>[]
 
@@ -37,8 +36,6 @@ export const moduleOver = (open: Opener): ProviderModule<Target, never, Lever, S
 })
 
 export const provider = moduleOver((settings, secret) => Session.open(settings, secret))
-
-const NO_ACCOUNT = 'the servers know no such account: nobody can log in to it'
 
 class NatsProvider implements Provider<Target, never, Lever> {
   readonly #settings: Settings
@@ -342,55 +339,4 @@ class NatsProvider implements Provider<Target, never, Lever> {
       return batch.flatMap((_, place) => results.get(place) ?? [])
     })
   }
-}
-
-const left = (error: IssuerError, effect: 'none' | 'unknown'): Answer => ({
-  status: 'retry',
-  said: error.message,
-  effect,
-  ...hintOf(error),
-})
-
-const hintOf = (error: IssuerError): { readonly afterSeconds?: number; readonly throttled?: true } => ({
-  ...(error.afterSeconds === undefined ? {} : { afterSeconds: error.afterSeconds }),
-  ...(error instanceof IssuerThrottled ? { throttled: true } : {}),
-})
-
-const seconds = (instant: string): number => Math.floor(Date.parse(instant) / 1000)
-const moment = (at: number): string => new Date(at * 1000).toISOString()
-const servers = ({ servers: count }: Servers): string => (count === 1 ? 'the server' : `all ${count} servers`)
-
-const notAll = (session: Servers, unseen: number) =>
-  ({
-    status: 'retry',
-    said: `${session.servers - unseen} of ${session.servers + session.missing} servers show it; the others must be asked again`,
-    afterSeconds: 5,
-  }) as const
-
-function dated({ others }: Revocations, user: string): string {
-  const at = others.get(user)
-  return at === undefined ? 'with all users of the account' : `for what was signed until ${moment(at)}`
-}
-
-function liveness(
-  session: Servers,
-  enforced: readonly Claims[] | undefined,
-  open: readonly Open[],
-  { user, issuedAt }: Target,
-  fencedAt: number,
-): Liveness {
-  const states = (enforced ?? []).map(readRevocations)
-  const date = issuedAt ?? fencedAt
-  const holds = states.map((state) => holdOf(state, user, date))
-  // Without a date all that its revocation covers must be gone, the newer JWT of the same key must not.
-  const until = issuedAt ?? Math.max(fencedAt, ...states.map((state) => state.cuts.get(user)?.get(0) ?? 0))
-  const mine = open.filter((connection) => connection.user === user && connection.issuedAt <= until).length
-  if (mine > 0) return { status: 'alive', said: `${mine} connections of it are open` }
-  if (enforced === undefined) return { status: 'dead', said: NO_ACCOUNT }
-  if (holds.includes('none')) return { status: 'alive', said: 'not every server holds it revoked' }
-  if (holds.includes('contained')) return { status: 'alive', said: 'not revoked: only a containment of its account keeps it out' }
-  if (session.missing > 0) {
-    return { status: 'unknown', said: `only ${session.servers} of ${session.servers + session.missing} servers answer` }
-  }
-  return { status: 'dead', said: `revoked at ${servers(session)}, and no connection of it is open` }
 }

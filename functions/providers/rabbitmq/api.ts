@@ -29,8 +29,8 @@ const MAXIMUM_BYTES = 33_554_432
 
 export const limitOf = ({ limits }: User): number | undefined => (Array.isArray(limits) ? undefined : limits?.['max-connections'])
 
-/** What came of a write: the object was there, it is new, or there is no such user. */
-export type Written = 'changed' | 'made' | 'no-user'
+/** What came of a write: the object was there, it is new, somebody made it at the same moment (nothing changed), or there is no such user. */
+export type Written = 'changed' | 'made' | 'taken' | 'no-user'
 
 /** A cluster's users and connections, as the provider works with them. Errors are `IssuerError`s. */
 export type Management = { readonly [Member in keyof Api]: Api[Member] }
@@ -77,15 +77,14 @@ export class Api {
   }
 
   /** Everything else of the user stays. What is not there is made: the caller looks at the answer. */
-  async putHash({ name, hashing_algorithm, tags }: User, hash: string): Promise<Written> {
+  async putHash(
+    { name, hashing_algorithm, tags }: Pick<User, 'name' | 'hashing_algorithm' | 'tags'>,
+    hash: string,
+  ): Promise<Written> {
     const algorithm = hashing_algorithm === undefined ? {} : { hashing_algorithm }
     return this.#written(
       await this.#ask('PUT', `/users/${encodeURIComponent(name)}`, { password_hash: hash, tags, ...algorithm }),
     )
-  }
-
-  async putPassword(name: string, password: string): Promise<Written> {
-    return this.#written(await this.#ask('PUT', `/users/${encodeURIComponent(name)}`, { password, tags: [] }))
   }
 
   /** True where it was there. */
@@ -146,6 +145,8 @@ export class Api {
     if (answer.status === 201) return 'made'
     if (answer.status === 204) return 'changed'
     const { data } = Problem.safeParse(answer.json)
+    // Two made it at the same moment, and the server has noticed.
+    if (answer.status === 400 && JSON.stringify(data?.reason)?.includes('already_exists') === true) return 'taken'
     if (answer.status === 404 || (answer.status === 400 && JSON.stringify(data?.reason)?.includes('no_such_user') === true))
       return 'no-user'
     throw answer.nonsense('a change of a user')

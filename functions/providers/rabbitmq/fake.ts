@@ -105,7 +105,6 @@ export class FakeRabbitmq {
         }),
       users: async () => call('users', () => [...this.users].map(([name, user]) => shown(name, user))),
       putHash: async ({ name, tags }, hash) => call('putHash', () => put(name, hash, [tags].flat())),
-      putPassword: async (name, password) => call('putPassword', () => put(name, this.#hashOf(password), [])),
       deleteUser: async (name) =>
         call('deleteUser', () => {
           const had = this.users.has(name)
