@@ -33,7 +33,7 @@ const named = (
   below,
 })
 
-// Small letters: an emulator takes a map whose names look like types of values (`S`, `M`) for such a value.
+// No `S`, `N`, `B`, `M`, `L`, which are types of values: an emulator takes a map that has such a name for a value.
 const ACTOR = named({ at: 'a', case: 'c', trigger: 't', who: 'w', why: 'y' })
 const EVIDENCE = named({ by: 'b', cutAt: 'c', said: 's', sessionsUntil: 'u', verified: 'v', verifiedAt: 'w' })
 const OUTCOME = named({ at: 'a', evidence: 'e', livesUntil: 'l', observed: 'b', outcome: 'o' }, { evidence: EVIDENCE })
@@ -41,7 +41,7 @@ const END = named({ at: 'a', case: 'c', livesUntil: 'l', outcome: 'o' })
 const ITEM = named(
   {
     acknowledged: 'A',
-    registerBy: 'B',
+    registerBy: '1',
     claims: 'C',
     delegable: 'D',
     expiresAt: 'E',
@@ -50,14 +50,14 @@ const ITEM = named(
     digest: 'H',
     identity: 'I',
     registers: 'J',
-    depth: 'L',
-    purpose: 'M',
-    environment: 'N',
+    depth: '2',
+    purpose: '3',
+    environment: '4',
     outcomes: 'O',
     provider: 'P',
     pending: 'Q',
     registrar: 'R',
-    sharing: 'S',
+    sharing: '5',
     target: 'T',
     unanswered: 'U',
     owner: 'V',
@@ -77,8 +77,8 @@ const shorten = (names: Names, name: string): string =>
   names.letters.size === 0 ? name : (names.letters.get(name) ?? (isApart(names, name) ? `~${name}` : name))
 const lengthen = ({ letters, names }: Names, short: string): string =>
   letters.size === 0 ? short : (names.get(short) ?? (short.startsWith('~') ? short.slice(1) : short))
-/** Letters are capitals at the first level, where `v` is a name of its own, and small ones below it. */
-const isApart = ({ below }: Names, name: string): boolean => (below ? /^(~.*|[a-z])$/s : /^(~.*|[A-Z])$/s).test(name)
+/** Letters are capitals and digits at the first level, where `v` is a name of its own, and small ones below it. */
+const isApart = ({ below }: Names, name: string): boolean => (below ? /^(~.*|[a-z])$/s : /^(~.*|[A-Z0-9])$/s).test(name)
 
 /** The name of an attribute of the first level as it lies in the table, and the name that this was given. */
 export const shortName = (name: string): string => shorten(ITEM, name)
