@@ -506,8 +506,10 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       for (const lease of leases.values()) {
         if (lease.claims[current.id] !== unitName(chunk)) continue
         const outcome = lease.outcomes[current.id]
+        // What is parked stays so while another worker of this amendment has begun to try it again.
+        const triedAgain = chunk.kind === 'amendment' && outcome?.outcome === 'parked' && lease.holder?.case === current.id
         // Claimed, and not final after all: somebody else's write came in between.
-        if (outcome === undefined) others += 1
+        if (outcome === undefined || triedAgain) others += 1
         else counts[outcome.outcome] += 1
         // Another worker of this very amendment may be trying it again.
         if (chunk.kind === 'amendment' && outcome?.outcome === 'parked') parkedAs = lease

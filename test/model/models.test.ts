@@ -5,7 +5,7 @@ import { HOW_TO_INSTALL, LIMITS, missingTools, searchAll } from '../../lib/model
 const missing = missingTools(process.env['PATH'])
 const runs = runsOf(import.meta.dirname)
 /** As it is by default, and the deviations of what this project added: the rest is for `npm run model`. */
-const OURS = ['amendments', 'levers', 'observed', 'restoration', 'short-way']
+const OURS = ['amendments', 'levers', 'observed', 'parked', 'restoration', 'short-way']
 const quick = runs.filter(
   (run) =>
     !run.slow && (run.flags.length === 0 || (OURS.includes(run.model) && run.expected === 'breaks' && run.flags.length === 1)),
