@@ -33,7 +33,7 @@ export function groupOf(results: Results, provider: string, group: Group): strin
 /** Against what a provider was run: the real servers, or that it was the fake alone. */
 export function counterpartsOf({ runs }: Results, provider: string): string {
   const real = runs.filter((run) => run.provider === provider && run.against === 'real')
-  const seen = [...new Set(real.filter(({ missing }) => missing === undefined).map(({ counterpart }) => counterpart))]
+  const seen = [...new Set(real.filter(({ passed }) => passed.length > 0).map(({ counterpart }) => counterpart))]
   const lacking = real.filter(({ missing, counterpart }) => missing !== undefined && !seen.includes(counterpart))
   const absent = [...new Set(lacking.map(({ counterpart }) => `${counterpart} (missing here)`))]
   return [...seen, ...absent].join(', ') || (runs.some((run) => run.provider === provider) ? 'a fake' : 'nothing yet')

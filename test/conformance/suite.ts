@@ -19,6 +19,9 @@ export { startGate } from './suite/gate.ts'
 export type { About, Credential, Faults, Harness, Minted, MintOptions, Nonsense, OpenSession } from './suite/harness.ts'
 export { expectNoSecret, rejection, tools, WARRANT } from './suite/harness.ts'
 
+/** How long a server may take to start on a machine that does much else. */
+const START_SECONDS = { always: 120, long: 300 } as const
+
 /** Which property an extra shows. */
 const SHOWN_BY: Readonly<Record<Extra, Property>> = {
   poison: 'poison',
@@ -101,7 +104,7 @@ export function conformance<Target, Secret, Lever, Settings, Grants = unknown>(
     }
 
     const logged: unknown[] = []
-    // A hook that throws would have its tests skipped: they are to fail.
+    // A hook that throws or takes too long would have its tests skipped: they are to fail.
     let broken: unknown
     const begin = async () => {
       if (missing !== undefined && !skipped)
@@ -113,13 +116,24 @@ export function conformance<Target, Secret, Lever, Settings, Grants = unknown>(
           original(...words)
         })
       }
-      harness = await start()
+      let timer: NodeJS.Timeout | undefined
+      const late = new Promise<never>((_, fail) => {
+        timer = setTimeout(
+          () => fail(new Error(`${behind} was not ready in ${START_SECONDS[runs]} s`)),
+          START_SECONDS[runs] * 1000,
+        )
+      })
+      try {
+        harness = await Promise.race([start(), late])
+      } finally {
+        clearTimeout(timer)
+      }
     }
     beforeAll(async () => {
       await begin().catch((error: unknown) => {
         broken = error
       })
-    }, 120_000)
+    }, 2000 * START_SECONDS[runs])
     afterEach(async () => {
       await harness?.faults.heal()
       await Promise.all(opened.splice(0).map((thing) => thing.close()))
