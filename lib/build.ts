@@ -40,7 +40,8 @@ const REQUIRE_BANNER =
   "import{createRequire as __rescindRequire}from'node:module';const require=__rescindRequire(import.meta.url);"
 
 /** Optional packages that their users ask for inside a try or a getter and do without: Lambda lacks them, so do we. */
-const ABSENT = /^(pg-native|cardinal|aws-crt|@aws-sdk\/signature-v4-crt|@aws-sdk\/signature-v4a|cpu-features|.*\/sshcrypto\.node)$/
+const ABSENT =
+  /^(pg-native|cardinal|aws-crt|@aws-sdk\/signature-v4-crt|@aws-sdk\/signature-v4a|cpu-features|.*\/sshcrypto\.node)$/
 
 /** All functions that the folders define, sorted by name. */
 export function entries(root: string = ROOT): Entry[] {

@@ -41,7 +41,6 @@ const SERIAL_LIST = 0x20
 const SERIAL_RANGE = 0x21
 const SERIAL_BITMAP = 0x22
 const KEY_ID = 0x23
-export const LARGEST_SERIAL = 0xffff_ffff_ffff_ffffn
 
 export const emptyList = (): RevocationList => ({
   version: 0n,

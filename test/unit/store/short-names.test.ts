@@ -97,7 +97,18 @@ describe('items as they lie in the table', () => {
         ['by', '=', { who: 'me', at: 't' }],
       ],
     })
-    expect(Object.values(compiled.ExpressionAttributeNames ?? {})).toEqual(['O', 'epoch', 'C', 'owner', 'v', '1', 'G', 'X', 'o', 'by'])
+    expect(Object.values(compiled.ExpressionAttributeNames ?? {})).toEqual([
+      'O',
+      'epoch',
+      'C',
+      'owner',
+      'v',
+      '1',
+      'G',
+      'X',
+      'o',
+      'by',
+    ])
     expect(Object.values(compiled.ExpressionAttributeValues ?? {})).toMatchObject([
       { M: { o: { S: 'revoked' }, a: { S: 't' }, e: { M: { s: { S: 'cut' }, owner: { S: 'x' } } } } },
       { M: { said: { S: 'x' } } },
