@@ -37,13 +37,13 @@ const intervalSeconds = (watches: number): number => Math.min(FIRST_SECONDS * 2 
  * @returns `undefined` where nothing is left to do
  */
 export function afterwardsOf(
-  definition: Definition,
+  definition: Pick<Definition, 'capabilities'>,
   cut: readonly Lease[],
-  soakSeconds: number | undefined,
+  soakSeconds: number,
   retentionDays: number,
   now: string,
 ): Afterwards | undefined {
-  if (cut.length === 0 || soakSeconds === undefined) return undefined
+  if (cut.length === 0) return undefined
   const kept = after(now, (retentionDays + CASE_DAYS - 1) * DAY_SECONDS)
   const natural = cut.reduce((latest, lease) => later(latest, lapsesAt(lease) ?? kept), now)
   const watchUntil = natural < kept ? natural : kept

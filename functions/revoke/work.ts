@@ -1,3 +1,4 @@
+import { DEFAULT_SOAK_SECONDS } from '../contracts/issuer.ts'
 import type { WorkMessage } from '../contracts/message.ts'
 import type { Outcome, OutcomeCounts } from '../contracts/outcome.ts'
 import { noOutcomes } from '../contracts/outcome.ts'
@@ -110,7 +111,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     const watch =
       chunk.step === 'watch' ? undefined : watchOver(table, current, chunk.issuer, issuer, definition, ports.catalog, by.at)
     // An issuer that is down, or not configured, holds up nothing that may only be watched.
-    const watched = watch === undefined ? undefined : await watchOnly(chunk, current, watch, by)
+    const watched = watch === undefined ? undefined : await watchOnly(chunk, current, issuer, watch, by)
     if (watched !== undefined) return watched.again
     // What is looked after when all is cut is in no hurry, whatever its case was.
     const lane = chunk.step === 'watch' ? 'p2' : current.lane
@@ -129,7 +130,13 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
    *
    * @returns `undefined` where there is more to do than to watch
    */
-  async function watchOnly(chunk: Chunk, current: Case, watch: Watch, by: Actor): Promise<{ again: Again } | undefined> {
+  async function watchOnly(
+    chunk: Chunk,
+    current: Case,
+    issuer: Issuer | undefined,
+    watch: Watch,
+    by: Actor,
+  ): Promise<{ again: Again } | undefined> {
     let left = 0
     let waiting = 0
     const said = 'the mode of its issuer or environment forbids to go on with what was begun'
@@ -146,7 +153,7 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
       waiting += results.filter((result) => !result).length
     }
     if (left > 0) return undefined
-    if (waiting === 0) return { again: await end(chunk, current, undefined, by, watch) }
+    if (waiting === 0) return { again: await end(chunk, current, issuer, by, watch) }
     const state = { applied: { ...chunk.applied }, open: 0, waiting, hint: 0, spent: false, next: undefined, said: 'watched' }
     return { again: await postpone(chunk, state, by) }
   }
@@ -551,7 +558,10 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     by: Actor,
     seen: Seen = {},
   ): Promise<Again> {
-    const afterwards = afterwardsOf(definition, cut, issuer?.soakSeconds, limits.retentionDays, by.at)
+    // An issuer that is not configured now may be again: what was cut at it is looked after all the same.
+    const known = issuer === undefined ? (ports.catalog[cut[0]?.provider ?? ''] ?? definition) : definition
+    const soakSeconds = issuer?.soakSeconds ?? DEFAULT_SOAK_SECONDS
+    const afterwards = afterwardsOf(known, cut, soakSeconds, limits.retentionDays, by.at)
     if (afterwards?.tidyAt !== undefined && (current.restorableUntil ?? '~') > afterwards.tidyAt)
       await noteSoak(table, current.id, afterwards.tidyAt)
     const done = await finishChunk(

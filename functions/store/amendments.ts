@@ -58,7 +58,7 @@ export async function amend(
   if (done.failed[1] === true) {
     const opened =
       because === 'parked'
-        ? await reopenAmendment(table, caseId, lease.id, [['counts', 'parked'], '=', 1], [], dueAt, by)
+        ? await reopenAmendment(table, caseId, lease.id, ['step', '=', 'over'], [isParked(lease.id, caseId)], dueAt, by)
         : await meetAgain(table, caseId, lease, dueAt, by)
     return opened ? 'amended' : 'known'
   }
@@ -69,6 +69,12 @@ export async function amend(
   // Another case made it late, or took it, between our read and our write: this case needs an amendment all the same.
   return lease.state === 'registering' && now.state !== 'registering' ? amend(table, now, caseId, dueAt, by, because) : 'over'
 }
+
+/** Whatever its amendment came to: it may have ended with nothing, for another unit of the case had the lease, and parked it. */
+const isParked = (lease: string, caseId: string): Check => ({
+  check: leaseItem(lease),
+  if: [[['outcomes', caseId, 'outcome'], '=', 'parked']],
+})
 
 const becomesLate = (lease: string, by: Actor): Write => ({
   update: leaseItem(lease),
@@ -104,7 +110,7 @@ async function reopenAmendment(
   caseId: string,
   lease: string,
   where: Condition,
-  also: readonly Write[],
+  also: readonly (Write | Check)[],
   dueAt: string,
   by: Actor,
 ): Promise<boolean> {

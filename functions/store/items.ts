@@ -78,7 +78,15 @@ const LEAST: Partial<Record<keyof Kinds, Readonly<Record<string, 'string' | 'num
   'restoration-part': { restoration: 'string', name: 'string', issuer: 'string', state: 'string' },
   campaign: { id: 'string', source: 'string' },
   outage: { from: 'string', to: 'string' },
-  discovery: { id: 'string', issuer: 'string', state: 'string', step: 'number', counts: 'object', found: 'object', kept: 'object' },
+  discovery: {
+    id: 'string',
+    issuer: 'string',
+    state: 'string',
+    step: 'number',
+    counts: 'object',
+    found: 'object',
+    kept: 'object',
+  },
   finding: { discovery: 'string', issuer: 'string', of: 'string', fingerprint: 'string' },
 }
 

@@ -467,6 +467,9 @@ export class Meaning {
     )
     const ended = and('yes', ...holders.map(({ id }) => status.get(id) ?? 'no'))
     if (cut === 'yes' || ended === 'yes') return 'dead'
+    // Who came when it was being cut has no place at it, and keeps it from nothing.
+    const placed = holders.filter(({ unheld }) => unheld !== true)
+    if (placed.length > 0 && and('yes', ...placed.map(({ id }) => status.get(id) ?? 'no')) !== 'no') return 'either'
     return cut === 'no' && ended === 'no' ? 'live' : 'either'
   }
 }

@@ -243,7 +243,10 @@ class Run {
   private isIdle(item: Item): boolean {
     const { kind, step, watches, state } = item
     if (kind === 'chunk' || kind === 'amendment') return step === 'watch' && Number(watches ?? 0) > 2
-    return kind === 'lease' && item['listPk'] === 'PARKED' && state !== 'live' && this.scheduler.now > this.calmAt + 2 * HOUR
+    // Parked anew when nothing stood against it any more: it can never be cut.
+    const inVain = Date.parse(String(item['listAt'])) > this.calmAt + MINUTE
+    const parked = kind === 'lease' && item['listPk'] === 'PARKED' && state !== 'live'
+    return parked && inVain && this.scheduler.now > this.calmAt + 2 * HOUR
   }
 
   private busy(): string {
