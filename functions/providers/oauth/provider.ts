@@ -219,7 +219,7 @@ class Look {
 }
 
 function cutAnswer(target: TokenTarget, before: Sight, answer: RevocationAnswer, after: Sight): Answer {
-  if (answer.status === 'error') return errorAnswer(target, answer, after)
+  if (answer.status === 'error') return errorAnswer(target, before, answer, after)
   if (after.active === undefined)
     return { status: 'revoked', said: 'revocation accepted (200); there is no introspection to prove it' }
   if (after.active) {
@@ -241,13 +241,21 @@ function cutAnswer(target: TokenTarget, before: Sight, answer: RevocationAnswer,
 }
 
 /** RFC 7009, section 2.2.1, and servers that hide an error behind 200. */
-function errorAnswer(target: TokenTarget, { http, error }: Extract<RevocationAnswer, { status: 'error' }>, after: Sight): Answer {
+function errorAnswer(
+  target: TokenTarget,
+  before: Sight,
+  { http, error }: Extract<RevocationAnswer, { status: 'error' }>,
+  after: Sight,
+): Answer {
   const said = `the revocation endpoint answers ${http} ${error}`
   if (error === 'unsupported_token_type') return uncuttable(target, said)
   if (error === 'invalid_token' && after.active === false && after.sees) {
     return { status: 'absent', said: `${said}; introspection: inactive` }
   }
   if (error === 'temporarily_unavailable' || error === 'server_error') return { status: 'retry', said, effect: 'unknown' }
+  // Seen on Keycloak where two revoke one token at once: one of them is told of an error, and the token is dead.
+  if (before.active === true && after.active === false)
+    return { status: 'retry', said: `${said}; introspection: inactive now`, effect: 'unknown' }
   return { status: 'irrevocable', said: after.active === true ? `${said}; introspection: still active` : said }
 }
 
