@@ -335,6 +335,21 @@ describe('oauth alone, answers of other servers', () => {
     ])
   })
 
+  it('asks again where the server answers an error, and the token is dead: two revoked it at once', async () => {
+    play = wellBehaved()
+    const provider = await connect()
+    let looks = 0
+    const told: Play = (path) => {
+      if (path === '/introspect') looks += 1
+      if (path === '/introspect') return { body: { active: looks === 1 } }
+      return path === '/revoke' ? { status: 400, body: { error: 'invalid_request' } } : {}
+    }
+    play = wellBehaved(told)
+    expect(await provider.revoke([subject()], WARRANT)).toMatchObject([{ status: 'retry', effect: 'unknown' }])
+    play = wellBehaved((path, form, request) => (path === '/introspect' ? { body: { active: true } } : told(path, form, request)))
+    expect(await provider.revoke([subject()], WARRANT)).toMatchObject([{ status: 'irrevocable' }])
+  })
+
   it('marks what it was throttled at in the middle of a batch', async () => {
     play = wellBehaved()
     const provider = await connect({ introspects: 'none' })
