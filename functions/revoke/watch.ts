@@ -34,12 +34,13 @@ const intervalSeconds = (watches: number): number => Math.min(FIRST_SECONDS * 2 
  * they would have expired by themselves (or so long as a case is kept, where that is shorter).
  *
  * @param cut the leases that this very case cut
+ * @param soakSeconds absent where it is not known: then nothing is deleted
  * @returns `undefined` where nothing is left to do
  */
 export function afterwardsOf(
   definition: Pick<Definition, 'capabilities'>,
   cut: readonly Lease[],
-  soakSeconds: number,
+  soakSeconds: number | undefined,
   retentionDays: number,
   now: string,
 ): Afterwards | undefined {
@@ -49,7 +50,7 @@ export function afterwardsOf(
   const watchUntil = natural < kept ? natural : kept
   const watches = definition.capabilities.verifies && watchUntil > after(now, FIRST_SECONDS)
   const afterwards: Afterwards = {
-    ...(definition.capabilities.tidies ? { tidyAt: after(now, soakSeconds) } : {}),
+    ...(definition.capabilities.tidies && soakSeconds !== undefined ? { tidyAt: after(now, soakSeconds) } : {}),
     ...(watches ? { watchAt: after(now, FIRST_SECONDS), watchUntil } : {}),
   }
   return nextOf(afterwards) === undefined ? undefined : afterwards

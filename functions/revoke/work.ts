@@ -1,4 +1,3 @@
-import { DEFAULT_SOAK_SECONDS } from '../contracts/issuer.ts'
 import type { WorkMessage } from '../contracts/message.ts'
 import type { Outcome, OutcomeCounts } from '../contracts/outcome.ts'
 import { noOutcomes } from '../contracts/outcome.ts'
@@ -558,10 +557,10 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
     by: Actor,
     seen: Seen = {},
   ): Promise<Again> {
-    // An issuer that is not configured now may be again: what was cut at it is looked after all the same.
+    // An issuer that is not configured now may be again: what was cut at it is watched all the same, but not deleted, since
+    // nobody knows how long it wants to be able to give it back.
     const known = issuer === undefined ? (ports.catalog[cut[0]?.provider ?? ''] ?? definition) : definition
-    const soakSeconds = issuer?.soakSeconds ?? DEFAULT_SOAK_SECONDS
-    const afterwards = afterwardsOf(known, cut, soakSeconds, limits.retentionDays, by.at)
+    const afterwards = afterwardsOf(known, cut, issuer?.soakSeconds, limits.retentionDays, by.at)
     if (afterwards?.tidyAt !== undefined && (current.restorableUntil ?? '~') > afterwards.tidyAt)
       await noteSoak(table, current.id, afterwards.tidyAt)
     const done = await finishChunk(
