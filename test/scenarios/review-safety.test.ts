@@ -371,6 +371,32 @@ describe('two features that meet', () => {
     expect(pipeline.stored(mine.id).outcomes[id]).toMatchObject({ outcome: 'unsupported' })
   })
 
+  it('whoever else holds a credential that is spared for an exempt identity is no bystander: nobody is hit', async () => {
+    const pipeline = new Pipeline({ settings: { exempt: [glass] } })
+    const db = await pipeline.issuer()
+    const mine = await pipeline.lease('admin', { kind: 'static', delegable: true }, 'app-key-1234')
+    const child = await pipeline.lease('child', { identity: other, parent: mine.id }, 'child-key-1234')
+    const third = await pipeline.lease('admin', { kind: 'static', identity: other }, 'other-key-1234')
+    await pipeline.lease('admin', { kind: 'static', identity: glass, owner: 'ops' }, 'ops-key-1234')
+    const { case: id } = await pipeline.trigger('compromise', { kind: 'identity', id: app })
+    await pipeline.settle()
+    await pipeline.pass(300)
+    expect(db.alive().sort()).toEqual(['admin', 'child'])
+    expect(pipeline.case(id)).toMatchObject({ state: 'closed', counts: { unsupported: 1, revoked: 0 } })
+    expect(pipeline.case(id).bystanders ?? 0).toBe(0)
+    for (const one of [child, third]) {
+      expect(pipeline.stored(one.id).state).toBe('live')
+      expect(pipeline.stored(one.id).outcomes).toEqual({})
+    }
+    // That of the credential itself names all who hold it.
+    const named = await pipeline.trigger('compromise', { kind: 'credential', fingerprint: pipeline.stored(mine.id).fingerprint })
+    await pipeline.settle()
+    await pipeline.pass(300)
+    expect(pipeline.case(named.case)).toMatchObject({ state: 'closed', counts: { unsupported: 3, revoked: 0 } })
+    expect(pipeline.stored(third.id).outcomes[named.case]).toMatchObject({ outcome: 'unsupported' })
+    expect(db.alive().sort()).toEqual(['admin', 'child'])
+  })
+
   it('a lever that an exempt identity hangs on too is not pulled; what others hold is cut one by one', async () => {
     const pipeline = new Pipeline({ settings: { exempt: [glass] } })
     const db = await pipeline.issuer()

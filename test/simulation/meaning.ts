@@ -345,8 +345,11 @@ export class Meaning {
         // A parent that is spared for an exempt holder's sake has not ended.
         const spared = cuts && above !== undefined && this.withExempt(this.credentialOf(above))
         const parent = and(reached.get(lease.parent ?? '') ?? 'no', spared ? 'maybe' : 'yes')
-        const others = cuts ? this.holders(this.credentialOf(lease)).map(({ id }) => reached.get(id) ?? 'no') : []
-        const now = or(had, parent, ...others)
+        const credential = this.credentialOf(lease)
+        const others = cuts ? this.holders(credential).map(({ id }) => reached.get(id) ?? 'no') : []
+        // Nor is anybody hit by it who holds what is spared: there is no bystander to name.
+        const bystander = and(or('no', ...others), this.withExempt(credential) ? 'maybe' : 'yes')
+        const now = or(had, parent, bystander)
         if (now === had) continue
         reached.set(lease.id, now)
         grown = true
