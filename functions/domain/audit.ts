@@ -532,6 +532,7 @@ function tellChunk(before: Chunk | undefined, after: Chunk): Told[] {
         facts: {
           leases: after.intent.leases,
           ...('pk' in after.covers ? { in: after.covers.pk, from: after.covers.from, to: after.covers.to } : {}),
+          ...('shards' in after.covers ? { in: after.covers.scope, shards: after.covers.shards.join(' ') } : {}),
           ...(after.intent.except.length === 0 ? {} : { except: after.intent.except.join(' ') }),
         },
       },

@@ -260,7 +260,7 @@ export interface Unit extends Stored {
   readonly fencedAt?: string
   /** `orphan`: its owner left and it stays up; `split`: it is protected and got a held case of its own; `exempt`: nobody touches it. */
   readonly state: 'opened' | 'listed' | 'orphan' | 'split' | 'moved' | 'exempt'
-  /** The shards that held anything when they were read after the fence. */
+  /** The shards that held anything when they were read after the fence; of a scope that was listed at once the first alone. */
   readonly shards: readonly number[]
 }
 
@@ -313,9 +313,10 @@ export interface Progress extends Stored {
   readonly epoch?: number
 }
 
-/** What a chunk covers: a range of sort keys of one partition, or leases by id. */
+/** What a chunk covers: a range of sort keys of one partition, all of its issuer in some shards of a scope, or leases by id. */
 export type Coverage =
   | { readonly pk: string; readonly from: string; readonly to: string }
+  | { readonly scope: string; readonly shards: readonly number[] }
   | { readonly leases: readonly { readonly id: string; readonly expiresAt?: string }[] }
 
 /** An attempt was begun on the leases that the chunk covers, but for some. */

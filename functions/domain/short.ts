@@ -22,7 +22,7 @@ export const maybeShort = (
 ): boolean =>
   chunk.kind === 'chunk' &&
   chunk.because === 'scan' &&
-  'pk' in chunk.covers &&
+  !('leases' in chunk.covers) &&
   chunk.state === 'open' &&
   chunk.step === 'revoke' &&
   chunk.attempts === 0 &&

@@ -23,7 +23,8 @@ import { planNamed } from './named.ts'
 import type { ReachPorts } from './reach.ts'
 import { reacher } from './reach.ts'
 import type { ScanPorts } from './scan.ts'
-import { scanShard } from './scan.ts'
+import { CHUNK, RESUME_SECONDS, scanShard } from './scan.ts'
+import { scanWhole } from './whole.ts'
 
 export type PlanPorts = ScanPorts & ReachPorts & NamedPorts
 
@@ -219,16 +220,26 @@ export function planner(ports: PlanPorts) {
     if (current.mode !== 'observe') await markFenced(table, current.id, at(by))
   }
 
-  /** Reads the first key of each shard, after the fence: what is empty now can only get late leases, which are amended. */
+  /** Reads the first keys of each shard, after the fence: what is empty now can only get late leases, which are amended. */
   async function list(current: Case, unit: Unit, by: Actor): Promise<void> {
     const scope = unit.scope as ScopeRef
     const shards = Array.from({ length: shardsOf(scope) }, (_, shard) => shard)
-    const first = await Promise.all(
-      shards.map((shard) => table.query({ pk: shardPartition(scope, shard), prefix: 'L#', limit: 1 })),
+    const atOnce = Math.min(ports.atOnce ?? CHUNK, CHUNK)
+    const limit = atOnce + 1
+    const pages = await Promise.all(
+      shards.map((shard) => table.query({ pk: shardPartition(scope, shard), prefix: 'L#', limit, only: [] })),
     )
-    const filled = shards.filter((shard) => (first[shard]?.items.length ?? 0) > 0 || first[shard]?.next !== undefined)
-    await listUnit(table, current, unit, filled, at(by))
-    await scanAll(current, unit, filled, by)
+    const held = pages.map(({ items, next }, shard) => ({ shard, items, more: next !== undefined || items.length > atOnce }))
+    const filled = held.filter(({ items, more }) => items.length > 0 || more)
+    const whole = filled.some(({ more }) => more) ? 'many' : await scanWhole(ports, current, unit, filled, at(by))
+    if (whole === 'full') {
+      await postponeCase(table, current.id, after(instant(clock.now()), RESUME_SECONDS))
+      throw new NoRoom()
+    }
+    if (whole === 'listed') return
+    const numbers = filled.map(({ shard }) => shard)
+    await listUnit(table, current, unit, numbers, at(by))
+    await scanAll(current, unit, numbers, by)
   }
 
   /** Small shards are scanned here and now, large ones by messages of their own, side by side. */

@@ -109,8 +109,13 @@ async function* coverage(table: Table, current: Restoration): AsyncGenerator<Fou
   }
 }
 
+const placesOf = (covers: NewPart['covers']): readonly string[] => {
+  if ('pk' in covers) return [covers.pk, covers.from, covers.to]
+  return 'shards' in covers ? [covers.scope, ...covers.shards.map(String)] : covers.leases.map(({ id }) => id)
+}
+
 const partOf = (issuer: string, covers: NewPart['covers'], unit?: string): NewPart => ({
-  name: key('part', unit ?? '', ...('pk' in covers ? [covers.pk, covers.from, covers.to] : covers.leases.map(({ id }) => id))),
+  name: key('part', unit ?? '', ...placesOf(covers)),
   issuer,
   covers,
   ...(unit === undefined ? {} : { unit }),

@@ -16,6 +16,8 @@ export interface ScanPorts {
   readonly table: Table
   readonly dispatch: Dispatch
   readonly clock: Clock
+  /** A scope none of whose shards holds more keys is listed at once; 0: none is. Absent: `CHUNK`. */
+  readonly atOnce?: number
 }
 
 /**
@@ -29,9 +31,9 @@ export const CHUNK = 100
 /** Keys read at a time: a page below 1 MB, whose chunks fit one transaction beside the cursor. */
 const PAGE = 1000
 /** Chunks written at a time: a transaction takes 100 operations, and a shard may hold leases of more issuers than that. */
-const MOST_CHUNKS = 90
+export const MOST_CHUNKS = 90
 /** A chunk that is not over by then is sent again by the sweeper, in seconds. */
-const LOOK_AFTER_SECONDS = 180
+export const LOOK_AFTER_SECONDS = 180
 /**
  * Chunks written for one shard in one visit: up to 64,000 leases a minute and shard, a million for the sixteen of an
  * identity. With the room in the queue, which may be counted late, it bounds what is under way however large the case.
@@ -40,7 +42,7 @@ export const MOST_AT_A_VISIT = 640
 /** Messages above the queue's measure that first pages may fill, all cases together. */
 const RESERVE = MOST_IN_QUEUE
 /** A case whose scan found no room goes on with the next sweep after this, in seconds. */
-const RESUME_SECONDS = 20
+export const RESUME_SECONDS = 20
 /** Half of what a partition gives (3,000 read units a second): the other half is for the workers, who read it too. */
 export const UNITS_PER_SECOND = 1500
 /** What a key read is taken for where the store does not say: a lease of 1.3 KB, strongly read. */
@@ -61,7 +63,7 @@ export async function scanShard(
   pages: number,
   by: Actor,
 ): Promise<Scanned> {
-  const { table, dispatch, clock } = ports
+  const { table, clock } = ports
   const pace = pacer(UNITS_PER_SECOND)
   let sent = 0
   const name = progressName(scope, shard)
@@ -79,9 +81,7 @@ export async function scanShard(
     const pause = pace.used(page.units ?? page.items.length * UNITS_PER_KEY, clock.now())
     const all = chunksOf(page.items, scope, shard, progress.expected)
     const chunks = all.slice(0, MOST_CHUNKS)
-    const room = await dispatch.room?.(current.lane, [...new Set(chunks.map(({ issuer }) => issuer))])
-    // The first page of a shard has a reserve of its own: a small case does not wait until a huge one is planned.
-    const left = room === undefined ? chunks.length : room.left + (progress.expected === 0 ? RESERVE : 0)
+    const left = await roomFor(ports, current, [...new Set(chunks.map(({ issuer }) => issuer))], progress.expected === 0)
     if (chunks.length > 0 && (chunks.length > left || sent >= MOST_AT_A_VISIT)) {
       await postponeCase(table, current.id, after(instant(clock.now()), RESUME_SECONDS))
       return 'full'
@@ -101,24 +101,48 @@ export async function scanShard(
     // Another planner was here in between: read again where it got to; its chunks it sends itself, or the sweeper does.
     if (!written) continue
     sent += chunks.length
-    await dispatch.work(
-      current.lane,
-      chunks.map(
-        (chunk): WorkMessage => ({
-          v: 1,
-          kind: 'chunk',
-          case: current.id,
-          progress: name,
-          chunk: chunk.name,
-          issuer: chunk.issuer,
-        }),
-      ),
-    )
+    await sendChunks(ports, current, scope, shard, chunks)
     if (seal) return 'over'
     if (read < pages && pause > 0) await clock.sleep(pause)
   }
   return 'more'
 }
+
+/**
+ * How many chunks the queues of some issuers take now.
+ *
+ * @param first the first page of a shard has a reserve of its own: a small case does not wait until a huge one is planned
+ */
+export async function roomFor(
+  { dispatch }: ScanPorts,
+  current: Case,
+  issuers: readonly string[],
+  first: boolean,
+): Promise<number> {
+  const room = await dispatch.room?.(current.lane, issuers)
+  return room === undefined ? Number.POSITIVE_INFINITY : room.left + (first ? RESERVE : 0)
+}
+
+export const sendChunks = (
+  { dispatch }: ScanPorts,
+  current: Case,
+  scope: ScopeRef,
+  shard: number,
+  chunks: readonly NewChunk[],
+): Promise<void> =>
+  dispatch.work(
+    current.lane,
+    chunks.map(
+      (chunk): WorkMessage => ({
+        v: 1,
+        kind: 'chunk',
+        case: current.id,
+        progress: progressName(scope, shard),
+        chunk: chunk.name,
+        issuer: chunk.issuer,
+      }),
+    ),
+  )
 
 /** Cuts the keys of a page into ranges of one issuer. Names count on, so that a shard's chunks never share one. */
 function chunksOf(

@@ -16,7 +16,7 @@ import type { Dispatch } from '../runtime/dispatch.ts'
 import type { Log } from '../runtime/ports.ts'
 import { amend } from '../store/amendments.ts'
 import { caseOf } from '../store/cases.ts'
-import { belongsTo, scopeOfChildren, scopeOfCredential, unitName } from '../store/keys.ts'
+import { isCovered, scopeOfChildren, scopeOfCredential, unitName } from '../store/keys.ts'
 import {
   claimOperations,
   copyOutcome,
@@ -134,7 +134,7 @@ export async function gather(
       const doubted = mayBeAttempted(found, chunk, current.id, unitName(chunk))
       const lease = doubted ? { ...found, unanswered: true } : found
       // Another registration under the same key left this pointer and died: the lease was never of this scope.
-      if ('pk' in chunk.covers && !belongsTo(lease, chunk.covers.pk)) continue
+      if (!isCovered(lease, chunk.covers)) continue
       const unfinished = current.cause === 'registration-deadline' && lease.state === 'registering'
       if (unfinished || (handsOver(chunk, lease) && lease.claims[current.id] === undefined)) {
         const told = await tellOthers(ports, lease, current, by)

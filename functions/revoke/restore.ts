@@ -12,7 +12,7 @@ import { Unusable } from '../runtime/unusable.ts'
 import { caseOf } from '../store/cases.ts'
 import { identityOf } from '../store/identities.ts'
 import { as } from '../store/items.ts'
-import { belongsTo, issuerRange, leaseOfSort, scopeOfCredential, shardPartition } from '../store/keys.ts'
+import { isCovered, issuerRange, leaseOfSort, scopeOfCredential, shardPartition } from '../store/keys.ts'
 import { credentialOf, identityShards, leasesOf, look } from '../store/leases.ts'
 import { beginRelease, dropRelease, endRelease, holdersOfLever, leverOf } from '../store/levers.ts'
 import {
@@ -143,7 +143,7 @@ export function restoreWorker(module: ProviderModule, ports: WorkPorts, issuers:
         ids.map(({ id }) => id),
       )
       for (const lease of leases.values()) {
-        if ('pk' in part.covers && !belongsTo(lease, part.covers.pk)) continue
+        if (!isCovered(lease, part.covers)) continue
         if (part.unit !== undefined && restoration.scope.kind === 'case' && lease.claims[restoration.scope.id] !== part.unit)
           continue
         found.push(lease)

@@ -8,7 +8,7 @@ import { isPlain, MOST_EXCEPTIONS } from '../domain/short.ts'
 import { after, instant, later, ttl } from '../domain/time.ts'
 import { isExempt } from '../domain/treatment.ts'
 import type { Answer, ProviderModule, Subject, Warrant } from '../providers/contract.ts'
-import { belongsTo, unitName } from '../store/keys.ts'
+import { isCovered, unitName } from '../store/keys.ts'
 import { finishAtOnce } from '../store/leases.ts'
 import { covered, intendChunk, leasesCovered } from '../store/work.ts'
 import { askerOf } from './gather.ts'
@@ -89,7 +89,7 @@ export async function goShort(
     for (const { id } of ids) {
       const lease = leases.get(id)
       // Neither a pointer without a lease nor one of another scope is this chunk's: nothing is made of them later either.
-      if (lease === undefined || ('pk' in found.covers && !belongsTo(lease, found.covers.pk))) continue
+      if (lease === undefined || !isCovered(lease, found.covers)) continue
       const decision = decide(lease, askerOf(current, found, by.at), undefined)
       if (isPlain(lease, decision, current.id) && !isExempt(ports, lease.identity)) plain.push(lease)
       else if (decision.do !== 'skip') except.push(id)

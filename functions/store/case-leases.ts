@@ -1,7 +1,8 @@
 import type { ScopeRef } from '../contracts/scope.ts'
+import { shardOf } from '../domain/keys.ts'
 import type { Chunk, Lease, Unit } from '../domain/model.ts'
 import { as } from './items.ts'
-import { casePartition, leaseOfSort, progressName, progressPartition, unitName } from './keys.ts'
+import { casePartition, leaseOfSort, progressName, progressPartition, rangesCovered, shardsOf, unitName } from './keys.ts'
 import { leasesOf } from './leases.ts'
 import type { Table } from './table.ts'
 
@@ -83,7 +84,7 @@ async function unitsFrom(table: Table, id: string, place: Place, limit: number):
   const page = await leasesFrom(table, chunk, chunk.sk === here.chunk ? here.key : '', limit)
   return {
     leases: claimed(page.leases, chunk, id),
-    reads: 4,
+    reads: 3 + rangesCovered(chunk).length,
     next: { ...here, chunk: page.next === undefined ? behind(chunk.sk) : chunk.sk, key: page.next ?? '' },
   }
 }
@@ -114,17 +115,27 @@ async function leasesFrom(table: Table, chunk: Chunk, key: string, limit: number
     )
     return { leases: [...leases.values()], ...(to < covers.leases.length ? { next: String(to) } : {}) }
   }
-  const page = await table.query({
-    pk: covers.pk,
-    ...(key === '' ? { from: covers.from } : { after: key }),
-    to: covers.to,
-    limit: Math.min(PAGE, limit),
-  })
-  const leases = await leasesOf(
-    table,
-    page.items.map(({ sk }) => leaseOfSort(sk).lease),
-  )
-  return { leases: [...leases.values()], ...(page.next === undefined ? {} : { next: page.next }) }
+  if (key !== '' && !key.startsWith('L#')) throw new PlaceInvalid('not a place')
+  const most = Math.min(PAGE, limit)
+  const ranges = rangesCovered(chunk)
+  // A key says by its lease in which of the shards it lies.
+  const begun =
+    'shards' in covers && key !== ''
+      ? covers.shards.indexOf(shardOf(leaseOfSort(key).lease, shardsOf(covers.scope as ScopeRef)))
+      : 0
+  if (begun < 0) throw new PlaceInvalid('not a place')
+  const ids: string[] = []
+  let next: string | undefined
+  for (const [place, { pk, from, to }] of ranges.entries()) {
+    if (place < begun) continue
+    const start = place === begun && key !== '' ? { after: key } : { from }
+    const page = await table.query({ pk, ...start, to, limit: most - ids.length })
+    ids.push(...page.items.map(({ sk }) => leaseOfSort(sk).lease))
+    next = page.next ?? (ids.length >= most && place < ranges.length - 1 ? page.items.at(-1)?.sk : undefined)
+    if (next !== undefined) break
+  }
+  const leases = await leasesOf(table, ids)
+  return { leases: [...leases.values()], ...(next === undefined ? {} : { next }) }
 }
 
 const claimed = (leases: readonly Lease[], chunk: Chunk, id: string): LeaseOfCase[] =>
@@ -154,7 +165,7 @@ function placeOf(cursor: string): Place {
     shard > 64 ||
     !begins(chunk, inside) ||
     typeof key !== 'string' ||
-    !/^(L#[a-z0-9#.-]{1,200}|\d{0,6})$/.test(key)
+    !/^(L#[a-z0-9.-]{1,100}#[a-z0-9.-]{1,200}|\d{0,6})$/.test(key)
   )
     throw new PlaceInvalid('not a place')
   return { stage, unit, shard, chunk, key }

@@ -1,6 +1,6 @@
 import type { ScopeRef } from '../contracts/scope.ts'
 import { deploymentKey, parentKey, parseLeaseId, SHARDS, shardOf, taskKey } from '../domain/keys.ts'
-import type { Chunk, WorkScope } from '../domain/model.ts'
+import type { Chunk, Coverage, WorkScope } from '../domain/model.ts'
 import type { ItemKey } from './table.ts'
 
 /** Where everything lies: the only place that writes key text. Every part is a hash or a narrow name, so `#` is never ambiguous. */
@@ -130,6 +130,20 @@ export function scopesOf(lease: {
 export function belongsTo(lease: Parameters<typeof scopesOf>[0] & { readonly identityKey: string }, pk: string): boolean {
   const scope = pk.slice('SCOPE#'.length, pk.lastIndexOf('#'))
   return scope === `identity#${lease.identityKey}` || scopesOf(lease).some((one) => one === scope)
+}
+
+/** Whether a lease that was found through what a chunk covers belongs there: a pointer may have been left behind elsewhere. */
+export const isCovered = (lease: Parameters<typeof belongsTo>[0], covers: Coverage): boolean =>
+  'leases' in covers || belongsTo(lease, 'pk' in covers ? covers.pk : shardPartition(covers.scope as ScopeRef, 0))
+
+/** The ranges of keys that a chunk covers; none where it names its leases. */
+export const rangesCovered = ({
+  covers,
+  issuer,
+}: Pick<Chunk, 'covers' | 'issuer'>): { pk: string; from: string; to: string }[] => {
+  if ('leases' in covers) return []
+  if ('pk' in covers) return [covers]
+  return covers.shards.map((shard) => ({ pk: shardPartition(covers.scope as ScopeRef, shard), ...issuerRange(issuer) }))
 }
 
 /** What a unit claims its leases with. */

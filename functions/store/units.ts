@@ -96,21 +96,53 @@ const COUNTED = {
 export async function listUnit(table: Table, current: Case, unit: Unit, shards: readonly number[], by: Actor): Promise<void> {
   const scope = unit.scope as ScopeRef
   await table.transact([
-    {
-      update: unitItem(current.id, scope),
-      set: [
-        ['state', 'listed'],
-        ['shards', [...shards]],
-        ['by', actor(by)],
-      ],
-      if: [['state', '=', 'opened']],
-    },
+    listed(current, unit, shards, by),
     ...shards.map(
       (shard): Write => ({ put: newProgress(current.id, scope, shard, unit.epoch, false, 0, by), if: [['pk', 'absent']] }),
     ),
     { update: caseItem(current.id), add: [[['scans', 'expected'], shards.length]] },
   ])
 }
+
+/**
+ * A unit whose shards were read to their end, with all its chunks, in one transaction: one progress counts them, under the
+ * number of the first shard that held anything, and no more of it will come.
+ *
+ * @returns whether it was listed here and now
+ */
+export async function listWhole(
+  table: Table,
+  current: Case,
+  unit: Unit,
+  shard: number,
+  chunks: readonly NewChunk[],
+  dueAt: string,
+  by: Actor,
+): Promise<boolean> {
+  const scope = unit.scope as ScopeRef
+  const done = await table.transact([
+    listed(current, unit, [shard], by),
+    { put: newProgress(current.id, scope, shard, unit.epoch, true, chunks.length, by), if: [['pk', 'absent']] },
+    ...chunks.map(
+      (chunk): Write => ({
+        put: newChunk(current.id, `${scope}#${shard}`, unit.epoch, chunk, dueAt, by),
+        if: [['pk', 'absent']],
+      }),
+    ),
+    { update: caseItem(current.id), add: [[['scans', 'expected'], 1]] },
+  ])
+  return done.ok
+}
+
+const listed = (current: Case, unit: Unit, shards: readonly number[], by: Actor): Write => ({
+  update: unitItem(current.id, unit.scope as ScopeRef),
+  set: [
+    ['state', 'listed'],
+    ['shards', [...shards]],
+    ['by', actor(by)],
+  ],
+  if: [['state', '=', 'opened']],
+})
 
 export const newProgress = (
   caseId: string,

@@ -14,6 +14,7 @@ import {
   issuerRange,
   leaseItem,
   leaseOfSort,
+  rangesCovered,
   shardPartition,
   shardsOf,
 } from './keys.ts'
@@ -68,7 +69,11 @@ export async function leasesCovered(
 }
 
 /** The ids of the leases that a chunk covers as the table stands now, with the expiry that the sweeper saw. */
-export async function* covered(table: Table, chunk: Pick<Chunk, 'covers'>, pageSize: number): AsyncGenerator<Covered[]> {
+export async function* covered(
+  table: Table,
+  chunk: Pick<Chunk, 'covers' | 'issuer'>,
+  pageSize: number,
+): AsyncGenerator<Covered[]> {
   const { covers } = chunk
   if ('leases' in covers) {
     for (let start = 0; start < covers.leases.length; start += pageSize)
@@ -77,16 +82,39 @@ export async function* covered(table: Table, chunk: Pick<Chunk, 'covers'>, pageS
         .map(({ id, expiresAt }) => ({ id, ...(expiresAt === undefined ? {} : { expirySeen: expiresAt }) }))
     return
   }
-  let from: { after: string } | { from: string } = { from: covers.from }
+  const ranges = rangesCovered(chunk)
+  const [only] = ranges
+  if (only !== undefined && ranges.length === 1) {
+    yield* inRange(table, only, pageSize)
+    return
+  }
+  // Together they hold about as much as one chunk takes, and each is a way to the table and back.
+  const found = await Promise.all(
+    ranges.map(async (range) => {
+      const all: Covered[] = []
+      for await (const page of inRange(table, range, RANGE)) all.push(...page)
+      return all
+    }),
+  )
+  const all = found.flat()
+  for (let start = 0; start < all.length; start += pageSize) yield all.slice(start, start + pageSize)
+}
+
+async function* inRange(
+  table: Table,
+  { pk, from, to }: { readonly pk: string; readonly from: string; readonly to: string },
+  limit: number,
+): AsyncGenerator<Covered[]> {
+  let start: { after: string } | { from: string } = { from }
   for (;;) {
-    const page = await table.query({ pk: covers.pk, ...from, to: covers.to, limit: pageSize })
+    const page = await table.query({ pk, ...start, to, limit })
     yield page.items.map((item) => ({
       id: leaseOfSort(item.sk).lease,
       // In its identity's own partitions the item is the lease, strongly read: no need to read it again.
       ...(item['kind'] === 'lease' && faultOf('lease', item) === undefined ? { lease: as('lease', item) } : {}),
     }))
-    if (page.next === undefined || page.next >= covers.to) return
-    from = { after: page.next }
+    if (page.next === undefined || page.next >= to) return
+    start = { after: page.next }
   }
 }
 

@@ -1,12 +1,17 @@
 /* Case-level sealing when the set of scans grows: an owner's identities are listed page by page; each scan has its own PROGRESS. 2 identities.
  KEYSHARD (as written): PROGRESS key is CASE#id#shard, so both identities' shard 0 share one item (cursor and sealed of the first stop the second)
  NOCASESEAL : closed when all PROGRESS items that exist are complete.  default (fix): PROGRESS per (scope, shard); CASE.sealed with the number of scans is written after the listing has ended; close needs it
-   Code: functions/plan/plan.ts, store/units.ts (listUnit), store/cases.ts (the seal), close/close.ts.
+ WHOLE      : identity 0 holds little and is listed at once: its PROGRESS, sealed, with its chunk in one transaction; no scan of it follows
+ SPLIT      : the same in two steps, the chunk after what says that all is listed: a crash between them loses it
+   Code: functions/plan/plan.ts, plan/whole.ts, store/units.ts (listUnit, listWhole), store/cases.ts (the seal), close/close.ts.
    Runs:
      holds
      breaks -DKEYSHARD
      breaks -DNOCASESEAL
      holds -DCR=2
+     holds -DWHOLE
+     holds -DWHOLE -DCR=2
+     breaks -DSPLIT
 */
 #ifndef CR
 #define CR 1
@@ -27,7 +32,19 @@ byte crashes=CR; bit pr[2]; bit psealed[2]; bit scanned[2]; byte exp[2]; byte do
 #endif
 inline chk() { atomic { if :: CS && ALLP && !closed -> closed=1; printf("CLOSED\n"); assert(ended[0] && ended[1]) :: else fi; CRASH } }
 proctype List() {
-again: atomic { pr[0]=1; printf("identity 0 listed\n"); CRASH }; atomic { pr[K(1)]=1; scanned[1]=1; printf("identity 1 listed\n"); CRASH };
+again:
+#ifdef WHOLE
+ atomic { if :: !psealed[0] -> pr[0]=1; chunk[0]=1; exp[0]++; psealed[0]=1; printf("identity 0 listed at once\n") :: else fi; CRASH };
+#else
+#ifdef SPLIT
+ atomic { if :: psealed[0] -> goto behind :: else -> pr[0]=1; psealed[0]=1; printf("identity 0 listed\n") fi; CRASH };
+ atomic { chunk[0]=1; exp[0]++; printf("its chunk\n"); CRASH };
+behind:
+#else
+ atomic { pr[0]=1; printf("identity 0 listed\n"); CRASH };
+#endif
+#endif
+ atomic { pr[K(1)]=1; scanned[1]=1; printf("identity 1 listed\n"); CRASH };
  atomic { cseal=1; CRASH }; chk(); goto fin;
 dead: goto again;
 fin: skip }

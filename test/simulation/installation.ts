@@ -380,7 +380,15 @@ export class Installation {
     const { keep, log } = this.keep('plan')
     return sqsBatch({
       schema: PlanMessage,
-      handle: planStage({ table, dispatch: this.dispatch(), clock, log, settings, catalog: this.issuers.catalog }),
+      handle: planStage({
+        table,
+        dispatch: this.dispatch(),
+        clock,
+        log,
+        settings,
+        catalog: this.issuers.catalog,
+        atOnce: this.world.settings.atOnce ?? 0,
+      }),
       onInvalid: keep.message,
       visibility: this.queues,
       log,

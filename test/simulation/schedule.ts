@@ -145,7 +145,10 @@ export function scheduleOf(seed: number, about: readonly Theme[] = []): Schedule
   const draws = new Prng(seed, 'schedule')
   const themes = new Set([...themesOf(draws), ...about])
   const big = draws.chance(0.003)
-  const world = worldOf(draws, themes, big)
+  const made = worldOf(draws, themes, big)
+  // Most worlds are so small that they would always be listed at once: shard by shard must be seen as well.
+  const atOnce = new Prng(seed, 'planner').pick([0, 0, 1, 100, 100])
+  const world: World = { ...made, settings: { ...made.settings, atOnce } }
   const maker = new Maker(draws, themes, world)
   const operations = big ? maker.crowd() : maker.usual()
   return {

@@ -73,6 +73,8 @@ export interface WorldSettings {
   /** A small one, that some worlds trip. */
   readonly fuse?: { readonly identities: number; readonly leases: number; readonly taskLeases: number }
   readonly modes?: Modes
+  /** The planner lists a scope at once where no shard of it holds more keys; absent: it never does. */
+  readonly atOnce?: number
 }
 /** Plain data: all that is there before anything happens. */
 export interface World {
