@@ -60,7 +60,7 @@ export const definition: Definition<Target, never, never, Settings, Grants> = {
   // By name: a lease registered before its user exists must share the fingerprint of the others.
   credential: ({ user }) => `user:${user}`,
   recognise,
-  meant: ({ host }, { url }) => host !== undefined && host === new URL(url).hostname,
+  meant: ({ host }, { url }) => host !== undefined && host === new URL(url).hostname.replace(/^\[(.*)\]$/, '$1'),
   capabilities: {
     tellsAbsent: true,
     verifies: true,

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { definition as aws } from '../../../functions/providers/aws-iam/definition.ts'
@@ -125,12 +126,11 @@ describe('oauth recognises', () => {
   it('every token of 32 random bytes, in hexadecimal and in base64', () => {
     fc.assert(
       fc.property(
-        fc.uint8Array({ minLength: 32, maxLength: 32 }),
+        // Through a hash, since bytes that a property draws are often alike, small or zero.
+        fc.string().map((text) => createHash('sha256').update(text).digest()),
         fc.constantFrom('hex', 'base64url', 'base64'),
         (bytes, encoding) => {
-          // Bytes that are all alike are not drawn by chance.
-          fc.pre(new Set(bytes).size > 16)
-          expect(inOauth(Buffer.from(bytes).toString(encoding))).toBeDefined()
+          expect(inOauth(bytes.toString(encoding))).toBeDefined()
         },
       ),
       { numRuns: 300 },
