@@ -8,7 +8,7 @@ import type { Restraint } from './modes.ts'
 /**
  * What would be done with one lease. `cut`: revoked, or found absent. `released`: its grant is given back, others hold
  * the credential. `unsupported`: it cannot be cut and lives to its expiry. `parked`: nothing here can serve its issuer.
- * `observed`: it may only be watched. `exempt`: nobody touches its identity. `waiting`: another case, at least as
+ * `observed`: it may only be watched. `exempt`: nobody touches its identity, or that of another holder. `waiting`: another case, at least as
  * urgent, is at it, and its outcome will count here too.
  */
 export const FATES = ['cut', 'released', 'unsupported', 'parked', 'observed', 'exempt', 'waiting'] as const
@@ -37,7 +37,8 @@ export type Gist = Decidable & Pick<Lease, (typeof GIST)[number]>
 
 /** What stands around a lease. */
 export interface Surroundings {
-  readonly exempt: boolean
+  /** Whose exemption spares it: its own identity's, or that of another holder of the credential that a compromise would cut. */
+  readonly exempt: 'itself' | 'another' | undefined
   readonly restraint: Restraint | undefined
   /** Why a cut is in vain, where that is known beforehand. */
   readonly unable: { readonly word: 'unsupported' | 'parked'; readonly said: string; readonly livesUntil?: string } | undefined
@@ -47,7 +48,7 @@ export interface Fate {
   readonly word: FateWord
   readonly said?: string
   readonly livesUntil?: string
-  /** What was delegated from it, and in a compromise who shares its credential, joins the case with it. */
+  /** What was delegated from it joins the case with it, and in a compromise who shares its credential, if that is not spared. */
   readonly joins: boolean
   /** It was never acknowledged: it is cut by an amendment. */
   readonly late: boolean
@@ -63,7 +64,10 @@ export type Would = 'cut' | 'released' | 'unsupported'
 /** A credential with other holders, as `decide` asks for it. */
 const SHARED = { holders: 2, cutting: false }
 export const OTHERS_HOLD = 'others hold the credential'
-const EXEMPT = 'its identity is exempt: no case touches it'
+const EXEMPT = {
+  itself: 'its identity is exempt: no case touches it',
+  another: 'an exempt identity holds the credential too: no case touches it',
+} as const
 
 /**
  * What becomes of a lease in a case that met nobody's interference; `undefined` where the case leaves it out.
@@ -101,7 +105,8 @@ export function foresee(lease: Gist, asker: Asker, { exempt, restraint, unable }
     case 'claim':
     case 'cut':
     case 'release': {
-      if (exempt) return { word: 'exempt', said: EXEMPT, joins: false, late, livesUntil: lease.expiresAt }
+      if (exempt !== undefined)
+        return { word: 'exempt', said: EXEMPT[exempt], joins: exempt === 'another', late, livesUntil: lease.expiresAt }
       if (restraint !== undefined)
         return observed(lease, restraint, late, {
           would: unable?.word === 'unsupported' ? 'unsupported' : 'cut',

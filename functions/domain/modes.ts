@@ -87,6 +87,10 @@ export const onlyObserves = (current: Pick<Case, 'mode' | 'modes'>, name: string
 export const observesSome = (current: Pick<Case, 'mode' | 'modes'>, name: string, issuer: ModeOfIssuer): boolean =>
   modesAt(current, name, issuer).includes('observe')
 
+/** Whether a case may cut every lease of this issuer. */
+export const enforcesAll = (current: Pick<Case, 'mode' | 'modes'>, name: string, issuer: ModeOfIssuer): boolean =>
+  modesAt(current, name, issuer).every((mode) => mode === 'enforce')
+
 /** Whether what the case cut of the lease may ever be deleted: only where all may be enforced, now as well. */
 export const mayDelete = (
   current: Pick<Case, 'mode' | 'modes'>,

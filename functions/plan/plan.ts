@@ -2,7 +2,7 @@ import type { PlanMessage } from '../contracts/message.ts'
 import type { ScopeRef } from '../contracts/scope.ts'
 import { approvalLapsed, approvalStands } from '../domain/approval.ts'
 import { identityKey } from '../domain/keys.ts'
-import type { Actor, Case, Unit } from '../domain/model.ts'
+import type { Actor, Case, Identity, Unit } from '../domain/model.ts'
 import { leastCautious, modesFor } from '../domain/modes.ts'
 import type { Policy } from '../domain/policy.ts'
 import { policyOf } from '../domain/policy.ts'
@@ -20,7 +20,7 @@ import { listUnit, openUnit, unitsOf } from '../store/units.ts'
 import { fuses } from './fuse.ts'
 import type { NamedPorts } from './named.ts'
 import { planNamed } from './named.ts'
-import type { ReachPorts } from './reach.ts'
+import type { MemberOf, ReachPorts } from './reach.ts'
 import { reacher } from './reach.ts'
 import type { ScanPorts } from './scan.ts'
 import { CHUNK, RESUME_SECONDS, scanShard } from './scan.ts'
@@ -202,8 +202,24 @@ export function planner(ports: PlanPorts) {
     const known = await identityOf(table, identityKey(unit.identity))
     if (known?.fences[current.id] !== undefined) return true
     const group = { kind: scope.kind, id: scope.id }
-    await reach(current, policyOf(current.type, scope.kind), identityKey(unit.identity), group, at(by))
+    const isMember = known === undefined || known[scope.kind] === scope.id
+    if (isMember || !(await isOtherName(current, known, group, by)))
+      await reach(current, policyOf(current.type, scope.kind), identityKey(unit.identity), group, at(by))
     return (await openUnit(table, current, unit.scope as ScopeRef, known, by)).state === 'opened'
+  }
+
+  /** Whether it is reached, and fenced if the case fences, as another name of a member: it need be no member itself. */
+  async function isOtherName(current: Case, identity: Identity, group: MemberOf, by: Actor): Promise<boolean> {
+    for (const name of identity.aliases ?? []) {
+      const member = await identityOf(table, identityKey(name))
+      if (member === undefined || (member[group.kind] !== group.id && member.fences[current.id] === undefined)) continue
+      await reach(current, policyOf(current.type, group.kind), member.key, group, at(by))
+      const { state } = await openUnit(table, current, `identity#${member.key}`, member, by)
+      if (state !== 'opened' && state !== 'listed') continue
+      if (current.mode === 'observe') return true
+      if ((await identityOf(table, identity.key))?.fences[current.id] !== undefined) return true
+    }
+    return false
   }
 
   async function planScope(current: Case, scope: ScopeRef, by: Actor): Promise<void> {

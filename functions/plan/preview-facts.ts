@@ -67,7 +67,7 @@ export function factsFor({ table, settings, catalog }: FactPorts, current: Fores
     const undoes = at.definition === undefined || canUndo(at.definition, lease.target)
     const own = restraintOn(current, lease, at.configured, undoes)
     return foresee(lease, asker, {
-      exempt: exempt(lease.identity) || (await heldWithExempt(lease)),
+      exempt: exempt(lease.identity) ? 'itself' : (await heldWithExempt(lease)) ? 'another' : undefined,
       restraint: own ?? (await restraintOfOthers(lease, at)),
       unable: unable(lease, at),
     })

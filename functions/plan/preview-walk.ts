@@ -294,7 +294,7 @@ export function walkOver(
 
   /** All who hold its credential join the case with it. */
   const expands = (lease: Gist, fate: Fate): boolean =>
-    lease.sharing === 'shared' && fate.joins && !namesCredential(lease.fingerprint)
+    lease.sharing === 'shared' && fate.joins && fate.word !== 'exempt' && !namesCredential(lease.fingerprint)
 
   /** It does not take others along, and can be among those that others take along. */
   const mayBeHeldWith = (lease: Gist): boolean =>

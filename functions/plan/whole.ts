@@ -1,5 +1,6 @@
 import type { ScopeRef } from '../contracts/scope.ts'
 import type { Actor, Case, Unit } from '../domain/model.ts'
+import { enforcesAll } from '../domain/modes.ts'
 import { after } from '../domain/time.ts'
 import type { Definition } from '../providers/contract.ts'
 import { issuerOf } from '../store/issuers.ts'
@@ -19,7 +20,7 @@ export interface Held {
 }
 
 /**
- * `listed`: it is, or somebody else was faster. `many`: it holds too much for one transaction. `full`: the queues take no
+ * `listed`: it is, or somebody else was faster. `many`: it is more than one transaction and one progress take. `full`: the queues take no
  * more now, and nothing was written.
  */
 export type Whole = 'listed' | 'many' | 'full'
@@ -36,7 +37,11 @@ export async function scanWhole(ports: WholePorts, current: Case, unit: Unit, he
   const groups = byIssuer(held)
   const chunks: NewChunk[] = []
   for (const [issuer, shards] of groups) {
-    const most = await mostTogether(ports, issuer)
+    const known = await issuerOf(ports.table, issuer)
+    // The report of what was only watched has room for so many owners in each progress.
+    if (!enforcesAll(current, issuer, known)) return 'many'
+    // What one call cuts, so that nobody waits for a second one.
+    const most = Math.min(CHUNK, (known === undefined ? undefined : ports.catalog[known.provider])?.limits.batch ?? CHUNK)
     for (const together of packed(shards, most))
       chunks.push({
         name: String(chunks.length + 1).padStart(6, '0'),
@@ -52,12 +57,6 @@ export async function scanWhole(ports: WholePorts, current: Case, unit: Unit, he
   // Another planner was here in between: its chunks it sends itself, or the sweeper does.
   if (written) await sendChunks(ports, current, scope, first.shard, chunks)
   return 'listed'
-}
-
-/** Leases of an issuer that one chunk takes from several shards: what one call cuts, so that nobody waits for a second one. */
-async function mostTogether({ table, catalog }: WholePorts, issuer: string): Promise<number> {
-  const provider = (await issuerOf(table, issuer))?.provider
-  return Math.min(CHUNK, (provider === undefined ? undefined : catalog[provider])?.limits.batch ?? CHUNK)
 }
 
 /** How many leases of each issuer each shard held. */

@@ -21,7 +21,7 @@ describe('the benchmarks', () => {
     // Each lease is written at least once, and nothing else wrote leases.
     expect(bill.writes['lease']?.writes).toBeGreaterThanOrEqual(leases)
     expect(bill.writes['lease']?.writes).toBeLessThanOrEqual(2 * leases)
-    expect(observations['revoke-postgresql']?.calls['dynamodb:GetItem']?.calls).toBeGreaterThan(0)
+    expect(observations['revoke-postgresql']?.calls['dynamodb:BatchGetItem']?.calls).toBeGreaterThan(0)
     expect(observations['prove']?.calls['s3:PUT']?.calls).toBeGreaterThan(0)
     expect(run.registrations.bill.writes['lease']?.writes).toBeGreaterThanOrEqual(10)
     for (const used of [run.revocations, run.registrations]) {

@@ -79,6 +79,42 @@ describe('one workload, several names', () => {
     }
   })
 
+  it('a group reaches the other names of its members, which need not be members: watched as well as cut', async () => {
+    for (const mode of ['enforce', 'observe'] as const) {
+      const apart = async () => {
+        const made = await world({ settings: { modes: { default: mode, rules: [] } } })
+        await made.pipeline.lease('a', { identity: SPIFFE })
+        const { id } = await made.pipeline.lease('b', { identity: ROLE })
+        await made.call('PUT', '/v1/identities', ONE, { id: SPIFFE, workload: 'crm' })
+        await made.call('PUT', '/v1/identities', ONE, { id: ROLE, workload: 'crm' })
+        await made.link(SPIFFE, ROLE)
+        const moved = await made.call('PUT', '/v1/identities', ONE, { id: ROLE, workload: 'erp' })
+        expect(moved.body).toMatchObject({ workload: 'erp' })
+        return { ...made, id }
+      }
+      for (let crash = 0; crash <= 60; crash += 1) {
+        const { pipeline, db, id } = await apart()
+        const { case: given } = await pipeline.trigger('offboarding', { kind: 'workload', id: 'crm' })
+        let operations = 0
+        pipeline.table.before = () => {
+          operations += 1
+          if (operations === crash) throw new Error('crash')
+        }
+        await pipeline.settle().catch(() => {})
+        pipeline.table.before = () => {}
+        await pipeline.pass(900)
+        const word = mode === 'enforce' ? 'revoked' : 'observed'
+        expect(pipeline.case(given), `${mode}, crash ${crash}`).toMatchObject({
+          state: 'closed',
+          identities: 2,
+          counts: { [word]: 2 },
+        })
+        expect(pipeline.stored(id).outcomes[given], `${mode}, crash ${crash}`).toMatchObject({ outcome: word })
+        expect(db.alive().sort(), `${mode}, crash ${crash}`).toEqual(mode === 'enforce' ? [] : ['a', 'b'])
+      }
+    }
+  })
+
   it('is approved by a second person with the right, and only while no name is fenced', async () => {
     const { pipeline, call } = await world()
     await pipeline.lease('a', { identity: SPIFFE })

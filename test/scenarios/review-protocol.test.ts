@@ -374,7 +374,7 @@ describe('workers', () => {
   })
 
   it('chunks that start side by side open one connection, and none is left open', async () => {
-    const pipeline = new Pipeline()
+    const pipeline = new Pipeline({ definition: fakeDefinition({ batch: 1 }) as Definition })
     await pipeline.issuer()
     const open = new Set<number>()
     let made = 0
