@@ -154,6 +154,8 @@ export async function gather(
       const exempted = await whyExempt(ports, lease, current, decision, spared)
       if (exempted !== undefined) {
         ports.log.error('a lease is not cut: an exempt identity would be hit', { case: current.id, lease: lease.id })
+        // It lives for another holder's sake; what was delegated from it is cut like what comes from any that cannot be cut.
+        if (!isExempt(ports, lease.identity)) await join(ports, current, chunk, [{ lease, unanswered: false }], by, 'children')
         groups.push({ lease, writes: [copyOutcome(lease, asker, exemptOutcome(lease, exempted, by.at), by)] })
         continue
       }
@@ -362,14 +364,25 @@ const namesCredential = (scope: Case['scope'], fingerprint: string): boolean =>
     ? scope.fingerprint === fingerprint
     : scope.kind === 'credential-name' && scope.candidates.some((candidate) => candidate.fingerprint === fingerprint)
 
-/** Descendants and bystanders join the case, counted in this unit's progress, before their parent is cut. */
-async function join(ports: GatherPorts, current: Case, chunk: Chunk, taken: readonly Taken[], by: Actor): Promise<void> {
+/**
+ * Descendants and bystanders join the case, counted in this unit's progress, before their parent is cut.
+ *
+ * @param who `children`: the credential is not cut, so nobody who holds it is hit
+ */
+async function join(
+  ports: GatherPorts,
+  current: Case,
+  chunk: Chunk,
+  taken: readonly Taken[],
+  by: Actor,
+  who: 'all' | 'children' = 'all',
+): Promise<void> {
   const dueAt = after(by.at, LOOK_AFTER_SECONDS)
   for (const { lease } of taken) {
     const joined = []
     if (lease.delegable)
       joined.push(await expand(ports.table, chunk, await childrenOf(ports, lease, current, by), 'child', dueAt, by))
-    if (cutsOthers(current, lease) && chunk.because !== 'bystander')
+    if (who === 'all' && cutsOthers(current, lease) && chunk.because !== 'bystander')
       joined.push(await expand(ports.table, chunk, scopeOfCredential(lease.fingerprint), 'bystander', dueAt, by))
     const messages = joined.flatMap(({ chunks, amendments }): WorkMessage[] => [
       ...chunks.map((added) => ({

@@ -28,6 +28,7 @@ import type { Answered, Call } from './clients.ts'
 import { Clients, OTHER_CI, SOURCES, sourceSecret } from './clients.ts'
 import type { Faults } from './faults.ts'
 import { adminSecretOf, FINGERPRINT_KEY, SimulatedIssuers } from './issuers.ts'
+import type { Sent } from './journal.ts'
 import {
   SimulatedAnnouncer,
   SimulatedArchive,
@@ -140,8 +141,8 @@ export class Installation {
   readonly metrics = new SimulatedMetrics()
   readonly issuers: SimulatedIssuers
   readonly clients: Clients
-  /** Bodies of all messages that were sent, as text. */
-  readonly sent: string[] = []
+  /** All messages that were sent, their bodies as text. */
+  readonly sent: Sent[] = []
   /** Invocations by function and how they ended. */
   readonly ended = new Map<string, number>()
   /** While it is later than now, nobody sweeps. */
@@ -318,7 +319,7 @@ export class Installation {
   /** Whatever is sent is kept for the oracle. */
   private readonly sending = {
     send: async (queue: string, messages: Parameters<SimulatedQueues['send']>[1]) => {
-      for (const { body } of messages) this.sent.push(JSON.stringify(body))
+      for (const { body } of messages) this.sent.push({ queue, body: JSON.stringify(body) })
       await this.queues.send(queue, messages)
     },
   }
@@ -353,15 +354,19 @@ export class Installation {
 
   private buildSweep(): () => Promise<void> {
     const { table, clock, random, settings, mark } = this
+    const { keep, log } = this.keep('sweep')
     const run = sweeper({
       table,
       dispatch: this.dispatch(),
       clock,
       random,
-      log: this.log.of('sweep'),
+      log,
       limits: settings.limits,
       settings,
       mark,
+      keep: keep.item,
+      // No simulated provider discovers, so of the catalog it is the serial ones that count here.
+      catalog: this.issuers.catalog,
       ...(settings.modes === undefined ? {} : { modes: settings.modes }),
       ...(settings.outage === undefined ? {} : { outage: settings.outage }),
     })

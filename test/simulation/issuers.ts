@@ -408,7 +408,7 @@ const limits = (batch: number, propagationSeconds: number): Definition['limits']
   concurrency: 4,
 })
 
-function sureDefinition({ sure: { batch, propagationSeconds } }: WorldProviders): Definition<Named, never, Group> {
+function sureDefinition({ sure: { batch, propagationSeconds, serial } }: WorldProviders): Definition<Named, never, Group> {
   return {
     name: 'sure',
     title: 'A simulated issuer that can be asked',
@@ -434,7 +434,7 @@ function sureDefinition({ sure: { batch, propagationSeconds } }: WorldProviders)
       sessions: 'ended',
     },
     limits: limits(batch, propagationSeconds),
-    serial: false,
+    serial: serial === true,
     network: 'public',
     permissions: [],
   }

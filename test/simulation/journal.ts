@@ -54,3 +54,10 @@ export interface Told {
   /** Further ids that were answered: restorations, aliases, campaigns. */
   id?: string
 }
+
+/** A message, as it was sent. */
+export interface Sent {
+  /** The queue's logical name. */
+  readonly queue: string
+  readonly body: string
+}

@@ -341,13 +341,10 @@ export class Meaning {
         if (this.isExempt(lease)) continue
         const had = reached.get(lease.id) ?? 'no'
         if (had === 'yes') continue
-        const above = this.known.leases.find(({ id }) => id === lease.parent)
-        // A parent that is spared for an exempt holder's sake has not ended.
-        const spared = cuts && above !== undefined && this.withExempt(this.credentialOf(above))
-        const parent = and(reached.get(lease.parent ?? '') ?? 'no', spared ? 'maybe' : 'yes')
+        const parent = reached.get(lease.parent ?? '') ?? 'no'
         const credential = this.credentialOf(lease)
         const others = cuts ? this.holders(credential).map(({ id }) => reached.get(id) ?? 'no') : []
-        // Nor is anybody hit by it who holds what is spared: there is no bystander to name.
+        // Nobody is hit who holds what is spared for an exempt holder's sake: there is no bystander to name.
         const bystander = and(or('no', ...others), this.withExempt(credential) ? 'maybe' : 'yes')
         const now = or(had, parent, bystander)
         if (now === had) continue

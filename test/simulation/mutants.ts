@@ -204,6 +204,65 @@ export const MUTANTS: readonly Mutant[] = [
     within: 100,
     seed: 3,
   },
+  {
+    name: 'look-before-write',
+    says: 'A registration looks at the fences before it writes the lease, and not after.',
+    breaks: 'G1',
+    edits: [
+      {
+        file: 'functions/register/register.ts',
+        find: `    await writePointers(table, fresh, by)
+    return finish(same(await recorded(fresh, by), digest), false, by)`,
+        replace: `    const early = await look(table, fresh)
+    await writePointers(table, fresh, by)
+    return finish(same(await recorded(fresh, by), digest), false, by, early)`,
+      },
+      {
+        file: 'functions/register/register.ts',
+        find: '  async function finish(lease: Lease, repeated: boolean, by: Actor): Promise<Registered> {\n',
+        replace: `  async function finish(
+    lease: Lease,
+    repeated: boolean,
+    by: Actor,
+    early?: Awaited<ReturnType<typeof look>>,
+  ): Promise<Registered> {
+`,
+      },
+      {
+        file: 'functions/register/register.ts',
+        find: '    const seen = await look(table, lease)\n    const parentGone',
+        replace: '    const seen = early ?? (await look(table, lease))\n    const parentGone',
+      },
+    ],
+    shownBy: 'registered-as-its-task-ends',
+  },
+  {
+    name: 'holders-unconditional',
+    says: 'A place at a shared credential is given back however many there are by then.',
+    breaks: 'G1',
+    edits: one(
+      'functions/store/leases.ts',
+      `      if: [
+        ['holders', '=', credential.holders],
+        ['cutting', '=', false],
+      ],`,
+      `      if: [['cutting', '=', false]],`,
+    ),
+    shownBy: 'last-two-leave-at-once',
+  },
+  {
+    name: 'restores-later-cut',
+    says: 'A restoration gives back what a case has cut that came after it was asked for.',
+    breaks: 'G1',
+    edits: one(
+      'functions/domain/restoring.ts',
+      `  if (!(asked.scope.kind === 'case' && asked.scope.id === id) && openedAt >= asked.openedAt)
+    return \`case \${id} covers it, and came after the restoration was asked for\`
+`,
+      '',
+    ),
+    shownBy: 'cut-again-while-restored',
+  },
 
   // G2: nothing else is touched.
   {
@@ -231,6 +290,26 @@ export const MUTANTS: readonly Mutant[] = [
     about: ['shared'],
     within: 200,
     seed: 25,
+  },
+  {
+    name: 'renewal-ignored',
+    says: 'What the sweeper saw expire is cut, though its holder has renewed it since.',
+    breaks: 'G2',
+    edits: [
+      {
+        file: 'functions/domain/decide.ts',
+        find: `  if (asker.expirySeen !== undefined && lease.expiresAt !== asker.expirySeen) return skip('renewed meanwhile')\n`,
+        replace: '',
+      },
+      {
+        // What an outage gave back is counted from the expiry, and would notice too.
+        file: 'functions/revoke/gather.ts',
+        find: '      const until = lease.acknowledged ? grace?.expiry(lease) :',
+        replace:
+          '      const until = lease.acknowledged ? grace?.expiry({ ...lease, expiresAt: seen.get(id) ?? lease.expiresAt }) :',
+      },
+    ],
+    shownBy: 'renewed-as-it-expires',
   },
   {
     name: 'compromise-undone',
@@ -270,6 +349,19 @@ export const MUTANTS: readonly Mutant[] = [
     says: 'Parking does not count the generation on, so a second worker ends what is counted as parked.',
     breaks: 'G3',
     edits: one('functions/store/leases.ts', "    add: isParked ? [['generation', 1]] : [],\n", ''),
+    shownBy: 'ended-after-parked',
+  },
+  {
+    name: 'generation-ignored',
+    says: 'An outcome is written on a lease that is still being cut, whoever has taken it meanwhile.',
+    breaks: 'G3',
+    edits: one(
+      'functions/store/leases.ts',
+      `    remove: ['holder', ...(isParked ? [] : ['unsettledUntil', 'parkedSince'])],
+    if: asRead(lease),`,
+      `    remove: ['holder', ...(isParked ? [] : ['unsettledUntil', 'parkedSince'])],
+    if: [['state', '=', lease.state]],`,
+    ),
     shownBy: 'ended-after-parked',
   },
   {
@@ -435,6 +527,18 @@ export const MUTANTS: readonly Mutant[] = [
       '      if (lever.attempts > TRIES) await failed(said)\n',
     ),
     shownBy: 'pulled-and-reinstated',
+  },
+  {
+    name: 'serial-in-any-lane',
+    says: 'What watches and deletes at a serial issuer is sent to the queue for what is in no hurry, beside its own.',
+    breaks: 'G4',
+    edits: one(
+      'functions/sweep/chunks.ts',
+      "    const lane = chunk.step === 'watch' && !(await ports.isSerial(chunk.issuer)) ? 'p2' : found\n",
+      "    const lane = chunk.step === 'watch' ? 'p2' : found\n",
+    ),
+    within: 100,
+    seed: 5,
   },
 
   // G5: every state change is in the ledger.

@@ -6,7 +6,7 @@ import { as } from '../../functions/store/items.ts'
 import type { Item } from '../../functions/store/table.ts'
 import { leaseId } from './clients.ts'
 import type { Injected } from './faults.ts'
-import type { Told, TrueCredential, TrueEvent } from './journal.ts'
+import type { Sent, Told, TrueCredential, TrueEvent } from './journal.ts'
 import { Meaning } from './meaning.ts'
 import type { Schedule } from './schedule.ts'
 import { credentialName, groupName, identityIndex, MARKER } from './world.ts'
@@ -27,8 +27,7 @@ export interface Observed {
   readonly archived: ReadonlyMap<string, string>
   readonly announced: readonly { readonly type: string; readonly id: string; readonly subject: string }[]
   readonly logged: readonly string[]
-  /** Bodies of messages, as text. */
-  readonly sent: readonly string[]
+  readonly sent: readonly Sent[]
   deadLetters(): readonly { readonly body: string }[]
 }
 
@@ -306,6 +305,7 @@ export class Oracle {
     this.books(meaning, leases, items)
     this.quiet(meaning, items)
     this.parked()
+    this.inLine()
     this.ledger(items, leases)
     this.secrets(items)
     return this.violations
@@ -593,7 +593,8 @@ export class Oracle {
         if (sure !== 'yes' || to >= entry.from || this.isExempt(lease)) continue
         const others = meaning.entries.some(
           (other) =>
-            other !== entry && (other.scope.kind === 'leases' || (meaning.reachOf(other).get(lease.id) ?? 'no') !== 'no'),
+            other !== entry &&
+            (lease.outcomes[other.of.id] !== undefined || (meaning.reachOf(other).get(lease.id) ?? 'no') !== 'no'),
         )
         if (!others && !meaning.undone(lease, entry) && !meaning.watches)
           this.wrong(`G1 case ${entry.of.id} (${entry.type}) is closed, and says nothing of lease ${this.shown(lease)}`)
@@ -692,6 +693,17 @@ export class Oracle {
     }
   }
 
+  /** G4: at a serial issuer one lane's queue is its one writer, so no work of a case leaves the lane of its case. */
+  private inLine(): void {
+    const { providers } = this.schedule.world
+    for (const { queue, case: id, issuer, lane } of workSent(this.seen.sent, this.cases)) {
+      const provider = this.providerOf(issuer)
+      if (provider === undefined || providers[provider].serial !== true || queue.endsWith(`-${lane}`)) continue
+      this.wrong(`G4 work of case ${id} in lane ${lane} at ${issuer}, which is serial, was sent to ${queue}`)
+      return
+    }
+  }
+
   /** G5: every version of every followed item stands in the archive, and the last of them say what the table says. */
   private ledger(items: readonly Item[], leases: readonly Lease[]): void {
     const versions = new Map<string, Set<number>>()
@@ -746,7 +758,19 @@ export class Oracle {
     for (const [key, body] of this.seen.archived) this.noSecret(`segment ${key}`, body)
     for (const event of this.seen.announced) this.noSecret(`event ${event.id}`, JSON.stringify(event))
     for (const line of this.seen.logged) this.noSecret('the log', line)
-    for (const body of this.seen.sent) this.noSecret('a message', body)
+    for (const { body } of this.seen.sent) this.noSecret('a message', body)
+  }
+}
+
+/** The work of cases that was sent, each with its case's lane. */
+export function* workSent(
+  sent: readonly Sent[],
+  cases: ReadonlyMap<string, Pick<Case, 'lane'>>,
+): Generator<{ readonly queue: string; readonly case: string; readonly issuer: string; readonly lane: Case['lane'] }> {
+  for (const { queue, body } of sent) {
+    const { case: id, issuer } = JSON.parse(body) as { case?: string; issuer?: string }
+    const lane = id === undefined ? undefined : cases.get(id)?.lane
+    if (id !== undefined && issuer !== undefined && lane !== undefined) yield { queue, case: id, issuer, lane }
   }
 }
 

@@ -1,8 +1,9 @@
+import { as } from '../../functions/store/items.ts'
 import type { Item } from '../../functions/store/table.ts'
 import type { FaultProfile, Faults, Injected } from './faults.ts'
 import { SeededFaults } from './faults.ts'
 import { Installation } from './installation.ts'
-import { Oracle } from './oracle.ts'
+import { Oracle, workSent } from './oracle.ts'
 import type { Schedule } from './schedule.ts'
 import { scheduleOf } from './schedule.ts'
 import { Scheduler, Stuck } from './scheduler.ts'
@@ -270,6 +271,9 @@ class Run {
     for (const operation of schedule.operations) count(`operation ${operation.do}`)
     for (const [what, times] of installation.issuers.answered) count(`issuer ${what}`, times)
     for (const { what } of installation.issuers.history) count(`truth ${what}`)
+    const cases = new Map(installation.items('case').map((item) => [String(item['id']), as('case', item)]))
+    for (const { queue, lane } of workSent(installation.sent, cases))
+      if (!queue.endsWith(`-${lane}`)) count(`message of ${lane} in ${queue.slice(-2)}`)
     for (const { before, after } of installation.table.changes) {
       if (after === undefined) continue
       const { kind } = after

@@ -148,7 +148,14 @@ export function scheduleOf(seed: number, about: readonly Theme[] = []): Schedule
   const made = worldOf(draws, themes, big)
   // Most worlds are so small that they would always be listed at once: shard by shard must be seen as well.
   const atOnce = new Prng(seed, 'planner').pick([0, 0, 1, 100, 100])
-  const world: World = { ...made, settings: { ...made.settings, atOnce } }
+  const { providers, settings } = made
+  // Whether the queues of the provider that can be asked keep order; the other one's is drawn with its world.
+  const serial = new Prng(seed, 'serial').chance(0.3)
+  const world: World = {
+    ...made,
+    settings: { ...settings, atOnce },
+    providers: { ...providers, sure: { ...providers.sure, serial } },
+  }
   const maker = new Maker(draws, themes, world)
   const operations = big ? maker.crowd() : maker.usual()
   return {

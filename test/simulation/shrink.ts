@@ -164,6 +164,12 @@ class Search {
         }),
         1,
       )
+    const { world } = this.failing.schedule
+    if (world.providers.sure.serial === true)
+      await this.fails(
+        this.with({ world: { ...world, providers: { ...world.providers, sure: { ...world.providers.sure, serial: false } } } }),
+        1,
+      )
   }
 
   private async plainer<Part extends 'leases' | 'identities'>(

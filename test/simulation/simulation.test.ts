@@ -72,6 +72,7 @@ const MUST_BE_MET = [
   'case offboarding cancelled',
   'chunk child',
   'chunk bystander',
+  'message of p0 in p2',
   'amendment late',
   'amendment parked',
   'amendment located',

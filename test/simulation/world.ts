@@ -59,7 +59,8 @@ export interface WorldLease {
   readonly nature?: 'poisoned' | 'unsupported' | 'irrevocable'
 }
 export interface WorldProviders {
-  readonly sure: { readonly batch: number; readonly propagationSeconds: number }
+  /** `serial`: its work queues keep order for each issuer; absent: they do not. */
+  readonly sure: { readonly batch: number; readonly propagationSeconds: number; readonly serial?: boolean }
   readonly blunt: { readonly batch: number; readonly serial: boolean }
 }
 export interface WorldSettings {

@@ -39,7 +39,7 @@ const lease = (change: Partial<Gist> = {}): Gist => ({
   by: { who: 'test', at: EARLIER },
   ...change,
 })
-const free: Surroundings = { exempt: false, restraint: undefined, unable: undefined }
+const free: Surroundings = { exempt: undefined, restraint: undefined, unable: undefined }
 const offboarding = (change: Partial<Gist>, around: Partial<Surroundings> = {}) =>
   foresee(lease(change), asker('offboarding'), { ...free, ...around })
 const compromise = (change: Partial<Gist>, around: Partial<Surroundings> = {}) =>
@@ -87,7 +87,9 @@ describe('what becomes of a lease', () => {
   })
 
   it('exempt identities are left alone, restrained leases only watched, and what is in vain says until when it lives', () => {
-    expect(compromise({}, { exempt: true })).toMatchObject({ word: 'exempt', joins: false, livesUntil: LATER })
+    expect(compromise({}, { exempt: 'itself' })).toMatchObject({ word: 'exempt', joins: false, livesUntil: LATER })
+    // What is spared for another one's sake gave away what may be cut.
+    expect(compromise({}, { exempt: 'another' })).toMatchObject({ word: 'exempt', joins: true, livesUntil: LATER })
     const contain = { restraint: { mode: 'contain' as const, said: 'mode contain' } }
     expect(offboarding({ sharing: 'shared' }, contain)).toMatchObject({
       word: 'observed',
