@@ -1,5 +1,5 @@
 /* A lever pushed back while another case pulls it.
-   Code: functions/revoke/contain.ts, revoke/restore.ts (pushLever), store/levers.ts (openLever, beginRelease, endRelease).
+   Code: functions/revoke/contain.ts, revoke/restore-levers.ts (pushLever), store/levers.ts (openLever, beginRelease, endRelease).
 
    Case 0 had pulled the lever and is undone: a restoration notes that it is about to push it back, only while no case but
    case 0 is noted as pulling, calls, and takes case 0's note away. Case 1 notes that it pulls, then pulls, and pulls again

@@ -1,5 +1,5 @@
 /* A cut undone while another case cuts; deletion against restoration; soak.
-   Code: functions/revoke/restore.ts (exclusive), store/restorations.ts (takeBack, intendRestore, giveBack, leaveCut),
+   Code: functions/revoke/restore-exclusive.ts, store/restorations.ts (takeBack, intendRestore, giveBack, leaveCut),
    revoke/tidy.ts, store/watch.ts (markDeletion, resurrect), domain/restoring.ts (judge), domain/settle.ts (unsettledUntil).
 
    Case 0 has cut a lease; it is ended and in its soak time. A restoration takes it (ended to restoring, a new generation),

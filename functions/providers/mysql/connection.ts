@@ -1,10 +1,11 @@
 import { Socket } from 'node:net'
 import type { Connection, ConnectionOptions } from 'mysql2'
 import mysql from 'mysql2'
+import type { AdminLogin } from '../admin-secret.ts'
 import type { IssuerError } from '../contract.ts'
 import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
 import type { Settings } from './definition.ts'
-import type { Admin, Row, Session, Value } from './session.ts'
+import type { Row, Session, Value } from './session.ts'
 import { issuerError, SqlFailure } from './session.ts'
 
 /** The client has one code for whatever fails in a TLS handshake; a certificate that does not hold is told by the words alone. */
@@ -17,7 +18,7 @@ const CERTIFICATE = /certificate|altnames/i
  * @throws IssuerThrottled it has no connection left
  * @throws IssuerUnavailable the server cannot be reached, hangs, or is no MySQL
  */
-export async function open(settings: Settings, { user, password }: Admin): Promise<Session> {
+export async function open(settings: Settings, { user, password }: AdminLogin): Promise<Session> {
   const { host, port, tls, connectTimeoutMilliseconds, statementTimeoutMilliseconds } = settings
   const socket = new Socket()
   const destroy = () => {

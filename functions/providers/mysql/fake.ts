@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import type { AdminLogin } from '../admin-secret.ts'
 import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
 import type { Settings } from './definition.ts'
 import { DEFINERS, dialectOf, SESSIONS } from './dialect.ts'
@@ -6,7 +7,7 @@ import type { Account } from './names.ts'
 import { roleOf } from './names.ts'
 import type { MysqlModule } from './operations.ts'
 import { moduleOver } from './operations.ts'
-import type { Admin, Open, Row, Session, Value } from './session.ts'
+import type { Open, Row, Session, Value } from './session.ts'
 import { errno, issuerError, SqlFailure } from './session.ts'
 
 export interface FakeAccount extends Account {
@@ -29,7 +30,7 @@ const NAME = /`((?:[^`]|``)*)`@(?:`((?:[^`]|``)*)`|'')/g
  * clock, no chance.
  */
 export class FakeMysql {
-  readonly admin: Admin = { user: 'rescind', password: 'fake-admin-password' }
+  readonly admin: AdminLogin = { user: 'rescind', password: 'fake-admin-password' }
   readonly uuid = '8a9f1b2c-0000-11ef-8000-0242ac110002'
   readonly module: MysqlModule
   readonly accounts = new Map<string, FakeAccount>()
@@ -92,7 +93,7 @@ export class FakeMysql {
     return { alive: () => this.sessions.has(id), close: () => void this.sessions.delete(id) }
   }
 
-  #open(admin: Admin): Session {
+  #open(admin: AdminLogin): Session {
     this.#enter()
     if (this.fault === 'throttled') throw issuerError(new SqlFailure(1040))
     if (this.login(admin.user, admin.password) === undefined) throw issuerError(new SqlFailure(1045))

@@ -1,3 +1,4 @@
+import { readAdminLogin } from '../admin-secret.ts'
 import type { IssuerHandle, Tools } from '../contract.ts'
 import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
 import type { Settings } from './definition.ts'
@@ -5,7 +6,7 @@ import type { Dialect } from './dialect.ts'
 import { CLUSTER, dialectOf } from './dialect.ts'
 import { MARK, quoted } from './names.ts'
 import type { Open, Row, Session, Value } from './session.ts'
-import { errno, errnoOf, issuerError, parseSecret, SqlFailure } from './session.ts'
+import { errno, errnoOf, issuerError, SqlFailure } from './session.ts'
 
 /** A connection to the right server, with the rights that a cut needs. */
 export interface Line {
@@ -69,7 +70,7 @@ export class Server {
   }
 
   async #begin(): Promise<Line> {
-    const session = await this.#open(this.#settings, parseSecret(await this.#tools.adminSecret()))
+    const session = await this.#open(this.#settings, readAdminLogin(await this.#tools.adminSecret()))
     try {
       const [about] = await session.query('SELECT VERSION() AS version, CURRENT_USER() AS admin')
       const dialect = dialectOf(textOf(about, 'version'))

@@ -1,4 +1,4 @@
-import * as z from 'zod/mini'
+import type { AdminLogin } from '../admin-secret.ts'
 import type { IssuerError } from '../contract.ts'
 import { IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
 import type { Settings } from './definition.ts'
@@ -15,23 +15,7 @@ export interface Session {
 }
 
 /** Opens a connection that is logged in. */
-export type Open = (settings: Settings, admin: Admin) => Promise<Session>
-
-const AdminSecret = z.strictObject({ user: z.string().check(z.minLength(1)), password: z.string().check(z.minLength(1)) })
-export type Admin = z.infer<typeof AdminSecret>
-
-export function parseSecret(secret: string): Admin {
-  let json: unknown
-  try {
-    json = JSON.parse(secret)
-  } catch {
-    // No cause: the parser quotes what it could not read.
-    throw new IssuerRefused('the admin secret is not JSON')
-  }
-  const parsed = AdminSecret.safeParse(json)
-  if (!parsed.success) throw new IssuerRefused('the admin secret must be {"user": ..., "password": ...}')
-  return parsed.data
-}
+export type Open = (settings: Settings, admin: AdminLogin) => Promise<Session>
 
 /**
  * The server's no to a statement, by its number (MySQL manual, "Server Error Message Reference"): names of errors differ

@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import { readAdminSecret } from '../admin-secret.ts'
 import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
 import type { Http, HttpAnswer } from '../http.ts'
 import { isEndpoint } from '../shape.ts'
@@ -53,7 +54,7 @@ interface Endpoints {
  * @throws IssuerUnavailable no answer, or one that is no metadata
  */
 export async function openClient(settings: Settings, secret: string, http: Http): Promise<OAuthClient> {
-  const { clientId, clientSecret } = parseSecret(secret)
+  const { clientId, clientSecret } = readAdminSecret(AdminSecret, secret, '{"clientId": ..., "clientSecret": ...}', 'OAuth')
   const endpoints =
     settings.endpoints.from === 'discovered' ? await discover(http, settings.issuer) : configured(settings.endpoints)
   const authorization = basic(clientId, clientSecret)
@@ -134,19 +135,6 @@ const refusedClient = (endpoint: string, status: number) =>
 
 /** application/x-www-form-urlencoded, as RFC 6749, appendix B, describes it. */
 const formEncode = (text: string) => new URLSearchParams([['', text]]).toString().slice(1)
-
-function parseSecret(secret: string): z.infer<typeof AdminSecret> {
-  let json: unknown
-  try {
-    json = JSON.parse(secret)
-  } catch {
-    // No cause: the parser quotes what it could not read.
-    throw new IssuerRefused('OAuth: the admin secret is not JSON')
-  }
-  const parsed = AdminSecret.safeParse(json)
-  if (!parsed.success) throw new IssuerRefused('OAuth: the admin secret must be {"clientId": ..., "clientSecret": ...}')
-  return parsed.data
-}
 
 function configured(endpoints: Extract<Settings['endpoints'], { from: 'configured' }>): Endpoints {
   return { revocation: endpoints.revocation, introspection: endpoints.introspection, token: endpoints.token }

@@ -1,6 +1,6 @@
 import { Socket } from 'node:net'
 import pg from 'pg'
-import * as z from 'zod/mini'
+import { readAdminLogin } from '../admin-secret.ts'
 import { IssuerError, IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
 import type { Settings } from './definition.ts'
 
@@ -14,8 +14,6 @@ export interface Session {
   destroy(): void
 }
 
-const AdminSecret = z.strictObject({ user: z.string().check(z.minLength(1)), password: z.string().check(z.minLength(1)) })
-
 /**
  * Opens a connection to one database of the server.
  *
@@ -24,7 +22,7 @@ const AdminSecret = z.strictObject({ user: z.string().check(z.minLength(1)), pas
  * @throws IssuerUnavailable the server cannot be reached, or hangs
  */
 export async function openSession(settings: Settings, database: string, secret: string): Promise<Session> {
-  const { user, password } = parseSecret(secret)
+  const { user, password } = readAdminLogin(secret)
   const socket = new Socket()
   let asksInClear = false
   const client = new pg.Client({
@@ -81,19 +79,6 @@ export async function openSession(settings: Settings, database: string, secret: 
     },
     destroy,
   }
-}
-
-function parseSecret(secret: string): z.infer<typeof AdminSecret> {
-  let json: unknown
-  try {
-    json = JSON.parse(secret)
-  } catch {
-    // No cause: the parser quotes what it could not read.
-    throw new IssuerRefused('the admin secret is not JSON')
-  }
-  const parsed = AdminSecret.safeParse(json)
-  if (!parsed.success) throw new IssuerRefused('the admin secret must be {"user": ..., "password": ...}')
-  return parsed.data
 }
 
 function tlsOptions({ tls, host }: Settings): pg.ClientConfig['ssl'] {

@@ -2,10 +2,10 @@ import type { Socket } from 'node:net'
 import { connect as dialPlain, isIP } from 'node:net'
 import { connect as dialTls } from 'node:tls'
 import { Decoder } from '@redis/client/dist/lib/RESP/decoder.js'
+import type { AdminLogin } from '../admin-secret.ts'
 import type { IssuerError } from '../contract.ts'
 import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
 import type { Node, Settings } from './definition.ts'
-import type { Admin } from './nodes.ts'
 import type { Command, Connection, Reply } from './replies.ts'
 import { Failure, good } from './replies.ts'
 
@@ -30,7 +30,7 @@ interface Pending {
  * @throws IssuerThrottled it has no connection left
  * @throws IssuerUnavailable the server cannot be reached, hangs, or is no Redis
  */
-export async function dial(settings: Settings, node: Node, admin: Admin): Promise<Connection> {
+export async function dial(settings: Settings, node: Node, admin: AdminLogin): Promise<Connection> {
   const line = new Line(settings, node)
   try {
     const [reply] = await line.exchange([['AUTH', admin.user, admin.password]], settings.connectTimeoutMilliseconds)

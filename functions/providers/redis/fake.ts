@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
+import type { AdminLogin } from '../admin-secret.ts'
 import { IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
 import type { Grants, Node, Settings } from './definition.ts'
 import { tagOf } from './names.ts'
-import type { Admin, Dial } from './nodes.ts'
+import type { Dial } from './nodes.ts'
 import type { RedisModule } from './operations.ts'
 import { moduleOver } from './operations.ts'
 import type { Command, Connection, Reply } from './replies.ts'
@@ -25,7 +26,7 @@ const sha256 = (text: string): string => createHash('sha256').update(text).diges
  * 7.0.15 gives. It stands below the provider's own code, in the place of a connection. Deterministic: no clock, no chance.
  */
 export class FakeRedis {
-  readonly admin: Admin = { user: 'rescind', password: 'fake-admin-password' }
+  readonly admin: AdminLogin = { user: 'rescind', password: 'fake-admin-password' }
   readonly tag = tagOf(sha256('the tag of the fake'))
   readonly servers: readonly FakeServer[]
   /** What is wrong: nothing answers, the admin is refused, another server answers, no more connections are taken. */
@@ -75,7 +76,7 @@ export class FakeRedis {
     }
   }
 
-  #dial({ host, port }: Node, admin: Admin): Connection {
+  #dial({ host, port }: Node, admin: AdminLogin): Connection {
     const found = this.servers.find(({ index }) => host === `redis-${index}.fake` && port === 6379)
     this.#enter()
     if (this.fault === 'throttled') throw new IssuerThrottled('Redis: the server takes no more connections')
@@ -118,7 +119,7 @@ export class FakeServer {
   /** Its disk is full. */
   full = false
 
-  constructor(index: number, admin: Admin, tag: string) {
+  constructor(index: number, admin: AdminLogin, tag: string) {
     this.index = index
     this.make('default', ['nopass', '~*', '&*', '+@all'])
     this.make(admin.user, [`>${admin.password}`, `#${tag}`, 'on', '-@all'])

@@ -1,15 +1,13 @@
-import * as z from 'zod/mini'
+import type { AdminLogin } from '../admin-secret.ts'
+import { readAdminLogin } from '../admin-secret.ts'
 import type { IssuerHandle, Tools } from '../contract.ts'
 import { IssuerError, IssuerRefused, IssuerThrottled, IssuerUnavailable } from '../contract.ts'
 import type { Node, Settings } from './definition.ts'
 import type { Command, Connection, Reply } from './replies.ts'
 import { field, text, userIn } from './replies.ts'
 
-const AdminSecret = z.strictObject({ user: z.string().check(z.minLength(1)), password: z.string().check(z.minLength(1)) })
-export type Admin = z.infer<typeof AdminSecret>
-
 /** Opens a connection that is logged in. */
-export type Dial = (settings: Settings, node: Node, admin: Admin) => Promise<Connection>
+export type Dial = (settings: Settings, node: Node, admin: AdminLogin) => Promise<Connection>
 
 /** A server that was asked: it is one of ours, and answered the look. */
 export interface Looked {
@@ -114,7 +112,7 @@ export class Nodes {
   }
 
   async #open(name: string, node: Node): Promise<Line> {
-    const { user, password } = parseSecret(await this.#tools.adminSecret())
+    const { user, password } = readAdminLogin(await this.#tools.adminSecret())
     const line = { admin: user, connection: await this.#dial(this.#settings, node, { user, password }) }
     try {
       if (this.#closed) throw new IssuerUnavailable('Redis: the provider was closed')
@@ -174,19 +172,6 @@ function leftOut(standing: readonly Standing[]): string | undefined {
     if (linked > listed) return `${linked} replicas are linked, and ${listed} of them are listed`
   }
   return undefined
-}
-
-function parseSecret(secret: string): Admin {
-  let json: unknown
-  try {
-    json = JSON.parse(secret)
-  } catch {
-    // No cause: the parser quotes what it could not read.
-    throw new IssuerRefused('the admin secret is not JSON')
-  }
-  const parsed = AdminSecret.safeParse(json)
-  if (!parsed.success) throw new IssuerRefused('the admin secret must be {"user": ..., "password": ...}')
-  return parsed.data
 }
 
 /** Ends a connection, also one that is only being opened. */

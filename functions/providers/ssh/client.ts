@@ -1,6 +1,7 @@
 import type { ClientChannel } from 'ssh2'
 import ssh2 from 'ssh2'
 import * as z from 'zod/mini'
+import { readAdminSecret } from '../admin-secret.ts'
 import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
 import type { Host, Look } from './agent.ts'
 import { CHECK, endRequest, LOOK, putRequest, readAnswer } from './agent.ts'
@@ -24,17 +25,7 @@ const AdminSecret = z.strictObject({
 
 /** @throws IssuerRefused, and nothing of the secret is in it */
 export function readAdmin(secret: string): Admin {
-  let json: unknown
-  try {
-    json = JSON.parse(secret)
-  } catch {
-    // No cause: the parser quotes what it could not read.
-    throw new IssuerRefused('SSH: the admin secret is not JSON')
-  }
-  const parsed = AdminSecret.safeParse(json)
-  if (!parsed.success)
-    throw new IssuerRefused('SSH: the admin secret must be {"user": ..., "privateKey": ..., "passphrase"?: ...}')
-  const { user, privateKey, passphrase } = parsed.data
+  const { user, privateKey, passphrase } = readAdminSecret(AdminSecret, secret, '{"user": ..., "privateKey": ..., "passphrase"?: ...}', 'SSH')
   const key = ssh2.utils.parseKey(privateKey, passphrase)
   if (key instanceof Error) throw new IssuerRefused('SSH: the private key of the admin secret cannot be read')
   return { user, privateKey, passphrase, fingerprint: fingerprintOf(key.getPublicSSH()) }

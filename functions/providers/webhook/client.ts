@@ -3,6 +3,7 @@ import * as z from 'zod/mini'
 import type { WebhookRequest, WebhookVerb } from '../../contracts/webhook.ts'
 import { WebhookAnswer } from '../../contracts/webhook.ts'
 import { checkSignature, isSigningSecret, signMessage } from '../../domain/signature.ts'
+import { readAdminSecret } from '../admin-secret.ts'
 import { IssuerRefused } from '../contract.ts'
 import type { Http } from '../http.ts'
 import type { Settings } from './definition.ts'
@@ -37,7 +38,7 @@ export interface Endpoint {
 /** @throws IssuerRefused the secret is unusable */
 export function openEndpoint(settings: Settings, adminSecret: string, http: Http, now: () => number): Endpoint {
   const { endpoint, receiver } = settings
-  const { signingSecret, formerSigningSecret } = parseSecret(adminSecret)
+  const { signingSecret, formerSigningSecret } = readAdminSecret(AdminSecret, adminSecret, '{"signingSecret": "whsec_..."}', 'webhook')
   const secrets = formerSigningSecret === undefined ? [signingSecret] : [signingSecret, formerSigningSecret]
   const refused = (said: string) => new IssuerRefused(`webhook: ${said}`)
   let nonce = ''
@@ -88,16 +89,3 @@ export function openEndpoint(settings: Settings, adminSecret: string, http: Http
 }
 
 const answers = <V extends Verb>(data: WebhookAnswer, verb: V): data is AnswerTo<V> => data.type === `rescind.${verb}.answer`
-
-function parseSecret(secret: string): z.infer<typeof AdminSecret> {
-  let json: unknown
-  try {
-    json = JSON.parse(secret)
-  } catch {
-    // No cause: the parser quotes what it could not read.
-    throw new IssuerRefused('webhook: the admin secret is not JSON')
-  }
-  const parsed = AdminSecret.safeParse(json)
-  if (!parsed.success) throw new IssuerRefused('webhook: the admin secret must be {"signingSecret": "whsec_..."}')
-  return parsed.data
-}

@@ -1,6 +1,7 @@
 import type { KeyObject } from 'node:crypto'
 import { createHash, createPrivateKey, sign, X509Certificate } from 'node:crypto'
 import * as z from 'zod/mini'
+import { readAdminSecret } from '../admin-secret.ts'
 import type { Warrant } from '../contract.ts'
 import { IssuerRefused, IssuerUnavailable } from '../contract.ts'
 import type { Http, HttpAnswer } from '../http.ts'
@@ -115,17 +116,7 @@ function parse(bytes: Buffer): CertificateList {
 }
 
 function readSecret(secret: string): Signer {
-  let json: unknown
-  try {
-    json = JSON.parse(secret)
-  } catch {
-    // No cause: the parser quotes what it could not read.
-    throw new IssuerRefused('X.509: the admin secret is not JSON')
-  }
-  const parsed = AdminSecret.safeParse(json)
-  if (!parsed.success)
-    throw new IssuerRefused('X.509: the admin secret must be {"provisioner": ..., "key": <private JWK with kid>}')
-  const { provisioner, key: jwk } = parsed.data
+  const { provisioner, key: jwk } = readAdminSecret(AdminSecret, secret, '{"provisioner": ..., "key": <private JWK with kid>}', 'X.509')
   try {
     const key = createPrivateKey({ key: jwk, format: 'jwk' })
     const { namedCurve = '' } = key.asymmetricKeyDetails ?? {}
