@@ -6,8 +6,7 @@ const Login = z.strictObject({ user: z.string().check(z.minLength(1)), password:
 export type AdminLogin = z.infer<typeof Login>
 
 /** @throws IssuerRefused, and nothing of the secret is in it */
-export const readAdminLogin = (secret: string, of?: string): AdminLogin =>
-  readAdminSecret(Login, secret, '{"user": ..., "password": ...}', of)
+export const readAdminLogin = (secret: string): AdminLogin => readAdminSecret(Login, secret, '{"user": ..., "password": ...}')
 
 /**
  * An admin secret, which is JSON.

@@ -1,4 +1,5 @@
 import * as z from 'zod/mini'
+import { readAdminSecret } from '../admin-secret.ts'
 import { IssuerRefused } from '../contract.ts'
 import type { HttpAnswer } from '../http.ts'
 import { Http } from '../http.ts'
@@ -43,7 +44,7 @@ export class Api {
   readonly #authorization: string
 
   constructor(settings: Settings, secret: string, http: Http) {
-    const { user, password } = parseSecret(secret)
+    const { user, password } = readAdminSecret(AdminSecret, secret, '{"user": ..., "password": ...}', 'RabbitMQ')
     this.#settings = settings
     this.#http = http
     this.admin = user
@@ -171,16 +172,3 @@ export class Api {
 
 export const newHttp = ({ timeoutMilliseconds, ca }: Settings, now: () => number): Http =>
   new Http({ name: 'RabbitMQ', timeoutMilliseconds, now, maximumBytes: MAXIMUM_BYTES, ...(ca === undefined ? {} : { ca }) })
-
-function parseSecret(secret: string): z.infer<typeof AdminSecret> {
-  let json: unknown
-  try {
-    json = JSON.parse(secret)
-  } catch {
-    // No cause: the parser quotes what it could not read.
-    throw new IssuerRefused('RabbitMQ: the admin secret is not JSON')
-  }
-  const parsed = AdminSecret.safeParse(json)
-  if (!parsed.success) throw new IssuerRefused('RabbitMQ: the admin secret must be {"user": ..., "password": ...}')
-  return parsed.data
-}

@@ -25,7 +25,12 @@ const AdminSecret = z.strictObject({
 
 /** @throws IssuerRefused, and nothing of the secret is in it */
 export function readAdmin(secret: string): Admin {
-  const { user, privateKey, passphrase } = readAdminSecret(AdminSecret, secret, '{"user": ..., "privateKey": ..., "passphrase"?: ...}', 'SSH')
+  const { user, privateKey, passphrase } = readAdminSecret(
+    AdminSecret,
+    secret,
+    '{"user": ..., "privateKey": ..., "passphrase"?: ...}',
+    'SSH',
+  )
   const key = ssh2.utils.parseKey(privateKey, passphrase)
   if (key instanceof Error) throw new IssuerRefused('SSH: the private key of the admin secret cannot be read')
   return { user, privateKey, passphrase, fingerprint: fingerprintOf(key.getPublicSSH()) }

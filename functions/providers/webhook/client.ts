@@ -38,7 +38,12 @@ export interface Endpoint {
 /** @throws IssuerRefused the secret is unusable */
 export function openEndpoint(settings: Settings, adminSecret: string, http: Http, now: () => number): Endpoint {
   const { endpoint, receiver } = settings
-  const { signingSecret, formerSigningSecret } = readAdminSecret(AdminSecret, adminSecret, '{"signingSecret": "whsec_..."}', 'webhook')
+  const { signingSecret, formerSigningSecret } = readAdminSecret(
+    AdminSecret,
+    adminSecret,
+    '{"signingSecret": "whsec_..."}',
+    'webhook',
+  )
   const secrets = formerSigningSecret === undefined ? [signingSecret] : [signingSecret, formerSigningSecret]
   const refused = (said: string) => new IssuerRefused(`webhook: ${said}`)
   let nonce = ''

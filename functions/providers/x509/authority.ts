@@ -116,7 +116,12 @@ function parse(bytes: Buffer): CertificateList {
 }
 
 function readSecret(secret: string): Signer {
-  const { provisioner, key: jwk } = readAdminSecret(AdminSecret, secret, '{"provisioner": ..., "key": <private JWK with kid>}', 'X.509')
+  const { provisioner, key: jwk } = readAdminSecret(
+    AdminSecret,
+    secret,
+    '{"provisioner": ..., "key": <private JWK with kid>}',
+    'X.509',
+  )
   try {
     const key = createPrivateKey({ key: jwk, format: 'jwk' })
     const { namedCurve = '' } = key.asymmetricKeyDetails ?? {}
