@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { benchOutput, wholeOption } from '../lib/bench/command.ts'
 import { runLanes } from '../lib/bench/lanes.ts'
-import { terminal } from '../lib/local/terminal.ts'
 
 const USAGE = `npm run bench:lanes [-- options]
 
@@ -37,8 +37,7 @@ const { values } = parseArgs({
 const FULL = { running: 100_000, urgent: 1000, silent: 5000, healthy: 1000, rounds: 3 }
 const QUICK = { running: 20_000, urgent: 200, silent: 1000, healthy: 200, rounds: 1 }
 const base = values.quick === true ? QUICK : FULL
-const whole = (text: string | undefined, otherwise: number): number =>
-  text === undefined ? otherwise : /^[1-9]\d{0,6}$/.test(text) ? Number(text) : Number.NaN
+const whole = (text: string | undefined, otherwise: number): number => (text === undefined ? otherwise : wholeOption(text))
 const scale = {
   running: whole(values.running, base.running),
   urgent: whole(values.urgent, base.urgent),
@@ -53,18 +52,9 @@ if (values.help === true) {
   process.stderr.write('the options take whole numbers from 1\n')
   process.exitCode = 2
 } else {
-  const { line, progress, live } = terminal(process.stdout)
-  let last = 0
   await runLanes({
     ...scale,
-    print: line,
-    progress: (text) => {
-      if (live) progress(text)
-      else if (performance.now() - last > 10_000) {
-        last = performance.now()
-        line(text)
-      }
-    },
+    ...benchOutput(process.stdout),
     ...(values.json === undefined ? {} : { json: resolve(values.json) }),
   })
 }

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
+import { benchOutput, wholeOption } from '../lib/bench/command.ts'
 import { runPreviewBench } from '../lib/bench/previews.ts'
-import { terminal } from '../lib/local/terminal.ts'
 
 const USAGE = `npm run bench:preview [-- options]
 
@@ -23,14 +23,13 @@ const { values } = parseArgs({
   },
   strict: true,
 })
-const sizes = values.sizes.split(',').map((size) => (/^\d{1,7}$/.test(size.trim()) ? Number(size) : Number.NaN))
+const sizes = values.sizes.split(',').map((size) => wholeOption(size))
 
 if (values.help === true) {
   process.stdout.write(USAGE)
-} else if (sizes.some((size) => !(size > 0))) {
+} else if (sizes.some(Number.isNaN)) {
   process.stderr.write('--sizes takes whole numbers above 0\n')
   process.exitCode = 2
 } else {
-  const { line, progress } = terminal(process.stdout)
-  await runPreviewBench({ sizes, whole: values.whole === true, made: values.made === true, print: line, progress })
+  await runPreviewBench({ sizes, whole: values.whole === true, made: values.made === true, ...benchOutput(process.stdout) })
 }

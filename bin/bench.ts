@@ -2,8 +2,8 @@ import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import type { PartName } from '../lib/bench/bench.ts'
 import { FULL, MILLION, PARTS, QUICK, runBench } from '../lib/bench/bench.ts'
+import { benchOutput, wholeOption } from '../lib/bench/command.ts'
 import { benched } from '../lib/bench/issuers.ts'
-import { terminal } from '../lib/local/terminal.ts'
 
 const USAGE = `npm run bench [-- part ...] [-- options]
 
@@ -44,12 +44,10 @@ const { values, positionals } = parseArgs({
 })
 
 const isPart = (name: string): name is PartName => PARTS.some((part) => part === name)
-const whole = (text: string, most: number): number =>
-  /^\d{1,7}$/.test(text) && Number(text) >= 1 && Number(text) <= most ? Number(text) : Number.NaN
 
 const base = values.quick === true ? QUICK : FULL
-const sizes = values.sizes === undefined ? base.revoke.sizes : values.sizes.split(',').map((size) => whole(size.trim(), 100_000))
-const rounds = values.rounds === undefined ? base.revoke.rounds : whole(values.rounds, 100)
+const sizes = values.sizes === undefined ? base.revoke.sizes : values.sizes.split(',').map((size) => wholeOption(size, 100_000))
+const rounds = values.rounds === undefined ? base.revoke.rounds : wholeOption(values.rounds, 100)
 const only = values.only?.split(',').map((name) => name.trim())
 const unknown = [...positionals.filter((name) => !isPart(name)), ...(only ?? []).filter((name) => !benched().includes(name))]
 
@@ -63,8 +61,6 @@ if (values.help === true) {
   process.stderr.write(`${said}\n`)
   process.exitCode = 2
 } else {
-  const { line, progress, live } = terminal(process.stdout)
-  let last = 0
   // Whoever hears of the exit ends what it started.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
   await runBench({
@@ -75,15 +71,7 @@ if (values.help === true) {
       issuers: { ...base.issuers, rounds: Math.min(rounds, 10), ...(only === undefined ? {} : { only }) },
       ...(values.million === true ? { growth: [...base.growth, MILLION] } : {}),
     },
-    print: line,
-    // Into a file, a line now and then shows that it lives.
-    progress: (text) => {
-      if (live) progress(text)
-      else if (performance.now() - last > 10_000) {
-        last = performance.now()
-        line(text)
-      }
-    },
+    ...benchOutput(process.stdout),
     ...(values.json === undefined ? {} : { json: resolve(values.json) }),
   })
 }
