@@ -520,7 +520,9 @@ export function chunkWorker(module: ProviderModule, ports: WorkPorts) {
         // Another worker of this very amendment may be trying it again.
         if (chunk.kind === 'amendment' && outcome?.outcome === 'parked') parkedAs = lease
         if (outcome?.observed !== undefined) watched.push(lease)
-        if (lease.ended?.case === current.id && lease.ended.outcome === 'revoked') cut.push(lease)
+        // One that lived again and could not be cut this time was ended by this case too, once.
+        if (outcome?.outcome === 'revoked' && lease.ended?.case === current.id && lease.ended.outcome === 'revoked')
+          cut.push(lease)
       }
     }
     if (others > 0)

@@ -20,6 +20,7 @@ import type { LocalMariadb, MariadbOptions } from '../../lib/local/issuers/maria
 import { adminGrants, mariadbMissing, mariadbVersion, startMariadb } from '../../lib/local/issuers/mariadb.ts'
 import { program } from '../../lib/local/issuers/server.ts'
 import { mac } from '../support/mac.ts'
+import { fakeLogins } from './suite/fake-logins.ts'
 import type { Credential, Harness, MintOptions } from './suite.ts'
 import { conformance, expectNoSecret, rejection, startGate, tools, WARRANT } from './suite.ts'
 
@@ -221,62 +222,20 @@ async function real(): Promise<Harness<Target, never, never, Settings, Grants>> 
 }
 
 async function fake(): Promise<Harness<Target, never, never, Settings, Grants>> {
-  const mysql = FAKE
-  let serial = 0
-  const credential = (target: Target, password: string): Credential<Target, never> => ({
-    subject: { lease: 'lease', target },
-    secrets: [password],
-    async works() {
-      const session = mysql.login(target.user, password)
-      session?.close()
-      return session !== undefined
-    },
-    async open() {
-      const session = mysql.login(target.user, password)
-      if (session === undefined) throw new Error('it does not log in')
-      return { alive: async () => session.alive(), close: async () => session.close() }
-    },
+  const logins = fakeLogins('db', FAKE, {
+    prefix: 'worker_',
+    create: (user, password) => FAKE.create(user, password, ['%', 'localhost']),
+    drop: (user) => FAKE.drop(user),
   })
-  const mint = async ({ name }: MintOptions<never> = {}) => {
-    serial += 1
-    const [user, password] = [name ?? `worker_${serial}`, `password-of-${serial}`]
-    return credential({ user, tag: mysql.create(user, password, ['%', 'localhost']) }, password)
-  }
-  const set = (fault: typeof mysql.fault) => async () => {
-    mysql.fault = fault
-  }
   return {
     ...COMMON,
+    ...logins,
     hostileNames: HOSTILE_NAMES,
-    issuer: { name: 'db', settings: mysql.settings() },
-    adminSecret: JSON.stringify(mysql.admin),
-    wrongSecret: JSON.stringify({ user: mysql.admin.user, password: 'wrong-password' }),
-    faults: {
-      down: set('down'),
-      // Nothing in memory hangs or babbles: either is what the provider makes of it, no answer.
-      hang: set('down'),
-      nonsense: set('down'),
-      other: set('other'),
-      async throttled() {
-        mysql.fault = 'throttled'
-        return undefined
-      },
-      heal: set('none'),
-    },
-    mint,
-    use: ({ target, credential: { password = '' } }) => credential(target, password),
     // MySQL's SYSTEM_USER: all of a statement fails for one account.
     poison: async () => {
-      serial += 1
-      const user = `powerful_${serial}`
-      mysql.create(user, 'a-password', ['%'], true)
-      return { subject: { lease: 'poison', target: { user } }, status: 'irrevocable' }
+      FAKE.create('powerful', 'a-password', ['%'], true)
+      return { subject: { lease: 'poison', target: { user: 'powerful' } }, status: 'irrevocable' }
     },
-    async replace({ subject: { target } }) {
-      mysql.drop(target.user)
-      return await mint({ name: target.user })
-    },
-    stop: async () => undefined,
   }
 }
 

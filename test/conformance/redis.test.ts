@@ -18,6 +18,7 @@ import { userIn } from '../../functions/providers/redis/replies.ts'
 import type { LocalRedis, RedisOptions } from '../../lib/local/issuers/redis.ts'
 import { adminRules, newTag, redisMissing, redisVersion, startRedis } from '../../lib/local/issuers/redis.ts'
 import { program } from '../../lib/local/issuers/server.ts'
+import { fakeLogins } from './suite/fake-logins.ts'
 import type { Credential, Harness, MintOptions } from './suite.ts'
 import { conformance, expectNoSecret, rejection, startGate, tools, WARRANT } from './suite.ts'
 
@@ -240,54 +241,12 @@ async function real(): Promise<Harness<Target, never, never, Settings, Grants>> 
 }
 
 async function fake(): Promise<Harness<Target, never, never, Settings, Grants>> {
-  let serial = 0
-  const credential = (target: Target, password: string): Credential<Target, never> => ({
-    subject: { lease: 'lease', target },
-    secrets: [password],
-    async works() {
-      const session = FAKE.login(target.user, password)
-      session?.close()
-      return session !== undefined
-    },
-    async open() {
-      const session = FAKE.login(target.user, password)
-      if (session === undefined) throw new Error('it does not log in')
-      return { alive: async () => session.alive(), close: async () => session.close() }
-    },
+  const logins = fakeLogins('cache', FAKE, {
+    prefix: 'worker-',
+    create: (user, password) => FAKE.create(user, password),
+    drop: (user) => FAKE.delete(user),
   })
-  const mint = async ({ name }: MintOptions<never> = {}) => {
-    serial += 1
-    const [user, password] = [name ?? `worker-${serial}`, `password-of-${serial}`]
-    return credential({ user, tag: FAKE.create(user, password) }, password)
-  }
-  const set = (fault: typeof FAKE.fault) => async () => {
-    FAKE.fault = fault
-  }
-  return {
-    ...COMMON,
-    issuer: { name: 'cache', settings: FAKE.settings() },
-    adminSecret: JSON.stringify(FAKE.admin),
-    wrongSecret: JSON.stringify({ user: FAKE.admin.user, password: 'wrong-password' }),
-    faults: {
-      down: set('down'),
-      // Nothing in memory hangs or babbles: either is what the provider makes of it, no answer.
-      hang: set('down'),
-      nonsense: set('down'),
-      other: set('other'),
-      async throttled() {
-        FAKE.fault = 'throttled'
-        return undefined
-      },
-      heal: set('none'),
-    },
-    mint,
-    use: ({ target, credential: { password = '' } }) => credential(target, password),
-    async replace({ subject: { target } }) {
-      FAKE.delete(target.user)
-      return await mint({ name: target.user })
-    },
-    stop: async () => undefined,
-  }
+  return { ...COMMON, ...logins }
 }
 
 const FAKE = new FakeRedis(2)

@@ -2,7 +2,7 @@ import type { TriggerType } from '../../functions/contracts/primitives.ts'
 import { caseKey, identityKey, key, leaseIdFor } from '../../functions/domain/keys.ts'
 import { instant } from '../../functions/domain/time.ts'
 import { SOURCE_HEADER, signWebhook } from '../../functions/runtime/webhook-signature.ts'
-import { fingerprintOf } from './issuers.ts'
+import { FIRST_INCARNATION, fingerprintOf } from './issuers.ts'
 import type { Told } from './journal.ts'
 import type { Operation, Schedule, Scope } from './schedule.ts'
 import type { World } from './world.ts'
@@ -46,6 +46,7 @@ export interface Surroundings {
   mint(lease: number): void
   revive(issuer: string, credential: string): void
   kill(issuer: string, credential: string): void
+  replace(issuer: string, credential: string): void
   setOutage(issuer: number, kind: 'unavailable' | 'refused' | 'slow' | undefined): void
   configure(issuer: number, present: boolean): void
   stopSweeper(until: number): void
@@ -112,6 +113,8 @@ export class Clients {
   private readonly schedule: Schedule
   private readonly world: World
   private readonly around: Surroundings
+  /** Leases whose targets say which incarnation they mean. */
+  private readonly incarnations = new Set<number>()
   /** Leases whose issuer renewal was allowed to bring them to life. */
   private readonly sent = new Map<number, string>()
 
@@ -270,6 +273,11 @@ export class Clients {
         return this.atIssuer(operation.lease, (issuer, credential) => around.revive(issuer, credential))
       case 'end-elsewhere':
         return this.atIssuer(operation.lease, (issuer, credential) => around.kill(issuer, credential))
+      case 'replace':
+        // What its lease does not tell apart, nobody could: its provider would cut the other one by its name.
+        if (this.incarnations.has(operation.lease))
+          this.atIssuer(operation.lease, (issuer, credential) => around.replace(issuer, credential))
+        return
       case 'stop-sweeper':
         return around.stopSweeper(around.now() + operation.seconds * SECOND)
     }
@@ -293,6 +301,8 @@ export class Clients {
     const body = JSON.stringify(this.registration(lease, asked))
     const known: Registered = { asked, body, acknowledged: false, answered: false }
     this.registered.set(lease, known)
+    const sure = this.world.issuers[planned.issuer]?.provider === 'sure'
+    if (sure && planned.registers === 'credential' && planned.shares === undefined) this.incarnations.add(lease)
     const call = this.broker('POST', '/v1/leases', body, { 'idempotency-key': idempotencyKey(lease) })
     this.ask(place, call, {
       tries,
@@ -314,8 +324,10 @@ export class Clients {
       // Where everybody is busy the clock may be further than that: then the call has timed out.
       if (this.around.now() > asked + (MINT_SECONDS + 100) * SECOND) return
       this.around.mint(lease)
-      const call = this.broker('POST', `/v1/leases/${leaseId(this.world, lease)}/confirm`, '{}')
-      this.ask(place, call, { tries: 2, lease: leaseId(this.world, lease) })
+      const target = { name: credentialName(this.world, lease), incarnation: FIRST_INCARNATION }
+      const call = this.broker('POST', `/v1/leases/${leaseId(this.world, lease)}/confirm`, JSON.stringify({ target }))
+      const answered = () => void this.incarnations.add(lease)
+      this.ask(place, call, { tries: 2, lease: leaseId(this.world, lease), answered })
     })
   }
 
@@ -335,7 +347,7 @@ export class Clients {
       issuer: issuer?.name,
       kind: shared ? 'static' : 'dynamic',
       registers: planned.registers,
-      target: sure ? { name } : {},
+      target: sure ? { name, ...(intent || shared ? {} : { incarnation: FIRST_INCARNATION }) } : {},
       ...(sure ? {} : { secret: { token: name } }),
       ...(sure && !shared && identity?.group !== undefined ? { lever: { group: groupName(identity.group) } } : {}),
       consumer: 'app',

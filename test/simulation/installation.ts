@@ -208,6 +208,7 @@ export class Installation {
       mint: (lease) => this.issuers.mint(lease),
       revive: (issuer, credential) => this.issuers.revive(issuer, credential),
       kill: (issuer, credential) => this.issuers.kill(issuer, credential),
+      replace: (issuer, credential) => this.issuers.replace(issuer, credential),
       setOutage: (issuer, kind) => {
         const one = this.issuers.issuers.get(world.issuers[issuer]?.name ?? '')
         if (one !== undefined) one.outage = kind

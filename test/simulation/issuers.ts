@@ -20,7 +20,8 @@ import type { StepKind } from './scheduler.ts'
 import type { ProviderKind, World, WorldLease, WorldProviders } from './world.ts'
 import { credentialName, groupName, MARKER } from './world.ts'
 
-const Named = z.strictObject({ name: z.string() })
+/** `incarnation`: absent where the credential was named before it was made. */
+const Named = z.strictObject({ name: z.string(), incarnation: z.optional(z.string()) })
 const Nothing = z.strictObject({})
 const Token = z.strictObject({ token: z.string() })
 const Group = z.strictObject({ group: z.string() })
@@ -63,6 +64,8 @@ export class SimulatedIssuer {
   readonly name: string
   readonly provider: ProviderKind
   readonly credentials = new Map<string, Real>()
+  /** How often each name was made anew, by its first bearer's. */
+  readonly renewed = new Map<string, number>()
   /** Levers that are pulled, and the moment up to which what was minted is held. */
   readonly levers = new Map<string, number>()
   outage: Outage | undefined
@@ -152,6 +155,32 @@ export class SimulatedIssuers {
     real.diesAt = undefined
     real.cutBy = 'somebody'
     this.tell({ issuer: issuerName, what: 'died', credential: name })
+  }
+
+  /** Somebody deletes it and makes another one of its name, which no lease means. */
+  replace(issuerName: string, name: string): void {
+    const issuer = this.issuers.get(issuerName)
+    const last = issuer === undefined ? undefined : incarnationName(name, issuer.renewed.get(name))
+    const real = last === undefined ? undefined : issuer?.credentials.get(last)
+    if (issuer === undefined || real === undefined) return
+    this.kill(issuerName, real.name)
+    real.alive = false
+    real.deleted = true
+    const next = (issuer.renewed.get(name) ?? FIRST) + 1
+    issuer.renewed.set(name, next)
+    const made = incarnationName(name, next)
+    issuer.credentials.set(made, {
+      ...real,
+      name: made,
+      lever: undefined,
+      nature: undefined,
+      mintedAt: this.tools.now(),
+      alive: true,
+      diesAt: undefined,
+      cutBy: undefined,
+      deleted: false,
+    })
+    this.tell({ issuer: issuerName, what: 'minted', credential: made })
   }
 
   /** Whether it works for whoever has it, but for a lever that may hold it. */
@@ -285,12 +314,14 @@ export class SimulatedIssuers {
 
   private sure(issuer: SimulatedIssuer): Provider<Named, never, Group> {
     const { propagationSeconds } = this.world.providers.sure
-    const named = (batch: readonly Subject<Named>[]) => batch.map(({ lease, target: { name } }) => ({ lease, name }))
+    const bearer = ({ name, incarnation }: Named) =>
+      incarnationName(name, incarnation === undefined ? issuer.renewed.get(name) : Number(incarnation))
+    const named = (batch: readonly Subject<Named>[]) => batch.map(({ lease, target }) => ({ lease, name: bearer(target) }))
     return {
       revoke: (batch, warrant) => this.revoke(issuer, named(batch), warrant, propagationSeconds),
       verify: async (batch) => {
         await this.reach(issuer, `verify ${batch.length} at`)
-        const answers = batch.map(({ target: { name } }): Liveness => {
+        const answers = named(batch).map(({ name }): Liveness => {
           if (this.tools.decide('issuer-unsure', `${issuer.name} ${name}`))
             return { status: 'unknown', said: 'nobody can say now' }
           return this.isAlive(issuer.name, name)
@@ -304,7 +335,7 @@ export class SimulatedIssuers {
       tidy: async (batch, warrant) => {
         await this.reach(issuer, `tidy ${batch.length} at`)
         issuer.calls += 1
-        const answers = batch.map(({ lease, target: { name } }): Answer => {
+        const answers = named(batch).map(({ lease, name }): Answer => {
           const real = issuer.credentials.get(name)
           if (real === undefined || real.deleted) return { status: 'absent', said: 'it is gone' }
           if (this.lives(real)) return { status: 'irrevocable', said: 'it is not cut' }
@@ -319,7 +350,7 @@ export class SimulatedIssuers {
       restore: async (batch, warrant) => {
         await this.reach(issuer, `restore ${batch.length} at`)
         issuer.calls += 1
-        const answers = batch.map(({ lease, target: { name } }): Restored => {
+        const answers = named(batch).map(({ lease, name }): Restored => {
           const real = issuer.credentials.get(name)
           if (real === undefined || real.deleted) return { status: 'gone', said: 'it was deleted' }
           if (real.alive && real.diesAt === undefined) return { status: 'restored', said: 'it works already' }
@@ -355,14 +386,15 @@ export class SimulatedIssuers {
       },
       locate: async ({ name = '' }): Promise<Located<Named, Group>> => {
         await this.reach(issuer, `locate ${name} at`)
-        const real = issuer.credentials.get(name)
+        const times = issuer.renewed.get(name) ?? FIRST
+        const real = issuer.credentials.get(incarnationName(name, times))
         await this.back(issuer, 'locate')
         this.note(real === undefined ? 'located unknown' : 'located found')
         if (real === undefined || real.deleted) return { status: 'unknown', said: 'no such credential' }
         return {
           status: 'found',
           said: 'it is there',
-          target: { name },
+          target: { name, incarnation: String(times) },
           ...(real.lever === undefined ? {} : { lever: { group: real.lever } }),
         }
       },
@@ -384,6 +416,16 @@ export class SimulatedIssuers {
     }
   }
 }
+
+const FIRST = 1
+/** What a world and its lease make first; each later bearer of the name is another credential. */
+export const FIRST_INCARNATION = String(FIRST)
+const incarnationName = (name: string, times = FIRST): string => (times === FIRST ? name : `${name}@${times}`)
+/** The credential that a target of either provider means, as its issuer has it here. */
+export const credentialMeant = ({ name, incarnation }: Readonly<Record<string, unknown>>): string =>
+  incarnationName(String(name), Number(incarnation ?? FIRST))
+/** The name that a credential bears at its issuer, whichever incarnation it is. */
+export const bareName = (credential: string): string => credential.replace(/@\d+$/, '')
 
 /** Labels stand in traces, which show everywhere: a token never does. */
 const shown = (name: string) => name.replace(MARKER, 'token')

@@ -2,6 +2,7 @@ import type { Mode, Modes } from '../../functions/contracts/mode.ts'
 import type { CaseType } from '../../functions/contracts/primitives.ts'
 import type { Case, Lease } from '../../functions/domain/model.ts'
 import { eventId, leaseId, otherScope } from './clients.ts'
+import { bareName, credentialMeant } from './issuers.ts'
 import type { Told, TrueEvent } from './journal.ts'
 import type { Operation, Schedule, Scope } from './schedule.ts'
 import { credentialName, deploymentName, identityIndex, identityUri, OWNERS, taskName } from './world.ts'
@@ -115,7 +116,7 @@ export class Meaning {
   /** The credential that a lease was registered for: `<issuer> <name>`. */
   credentialOf(lease: Pick<Lease, 'id' | 'issuer' | 'target'>): string {
     const place = this.placeOf(lease)
-    return `${lease.issuer} ${place === undefined ? String(lease.target['name']) : credentialName(this.known.schedule.world, place)}`
+    return `${lease.issuer} ${place === undefined ? credentialMeant(lease.target) : credentialName(this.known.schedule.world, place)}`
   }
 
   holders(credential: string): readonly Lease[] {
@@ -183,8 +184,10 @@ export class Meaning {
   private mayCut(type: CaseType, lease: Pick<Lease, 'issuer' | 'identity' | 'environment'>, from: number): Sure {
     const { world } = this.known.schedule
     const issuer = world.issuers.findIndex(({ name }) => name === lease.issuer)
-    const environment = lease.environment ?? world.issuers[issuer]?.environment
-    const rule = ruleFor(world.settings.modes, type, environment, lease.issuer)
+    // Of an issuer that is not configured nobody knows the environment: then the rules without one decide.
+    const away = lease.environment === undefined && this.isAway(lease.issuer)
+    const environments = [lease.environment ?? world.issuers[issuer]?.environment, ...(away ? [undefined] : [])]
+    const rules = environments.map((environment) => ruleFor(world.settings.modes, type, environment, lease.issuer))
     const own = this.modes.filter(({ operation }) => operation.issuer === issuer)
     const past = own.filter(({ to }) => to < from)
     const standing = past.filter((one) => one.sure === 'yes' && !past.some((other) => other.from > one.to))
@@ -196,11 +199,19 @@ export class Meaning {
       ...own.filter(({ to }) => to >= from).map(({ operation }) => operation.mode),
     ]
     const restores = world.issuers[issuer]?.provider === 'sure'
-    const may = possible.map((mode) => {
-      const effective = caution(rule) < caution(mode ?? 'enforce') ? rule : (mode ?? 'enforce')
-      return effective === 'enforce' || (effective === 'contain' && restores)
-    })
+    const may = possible.flatMap((mode) =>
+      rules.map((rule) => {
+        const effective = caution(rule) < caution(mode ?? 'enforce') ? rule : (mode ?? 'enforce')
+        return effective === 'enforce' || (effective === 'contain' && restores)
+      }),
+    )
     return may.every((one) => one) ? 'yes' : may.some((one) => one) ? 'maybe' : 'no'
+  }
+
+  /** Whether an issuer is taken out of the configuration at some time. */
+  private isAway(name: string): boolean {
+    const { operations, world } = this.known.schedule
+    return operations.some((one) => one.do === 'unconfigure' && world.issuers[one.issuer]?.name === name)
   }
 
   /** Whether anything could ever only be watched. */
@@ -320,14 +331,11 @@ export class Meaning {
       case 'credential': {
         const planned = world.leases[scope.lease]
         const name = credentialName(world, scope.lease)
-        const [, own] = this.credentialOf(lease).split(' ')
-        if (own !== name) return 'no'
+        const [, own = ''] = this.credentialOf(lease).split(' ')
+        if (bareName(own) !== name) return 'no'
         if (world.issuers[planned?.issuer ?? -1]?.name === lease.issuer && scope.named !== 'anywhere') return 'yes'
         // A text in hand is read for the issuers that are configured then.
-        const away = this.known.schedule.operations.some(
-          (one) => one.do === 'unconfigure' && world.issuers[one.issuer]?.name === lease.issuer,
-        )
-        return scope.named !== 'anywhere' ? 'no' : away ? 'maybe' : 'yes'
+        return scope.named !== 'anywhere' ? 'no' : this.isAway(lease.issuer) ? 'maybe' : 'yes'
       }
       default:
         return and(this.reaches(entry, identityIndex(lease.identity)), this.epoch(entry, lease))

@@ -292,6 +292,13 @@ export const MUTANTS: readonly Mutant[] = [
     seed: 25,
   },
   {
+    name: 'incarnation-forgotten',
+    says: 'The confirmation of a mint does not keep what tells the credential from a later one of its name.',
+    breaks: 'G2',
+    edits: one('functions/register/holder.ts', "          ['target', plain(handle.target)],\n", ''),
+    shownBy: 'replaced-and-restored',
+  },
+  {
     name: 'renewal-ignored',
     says: 'What the sweeper saw expire is cut, though its holder has renewed it since.',
     breaks: 'G2',
@@ -324,7 +331,7 @@ export const MUTANTS: readonly Mutant[] = [
     ),
     about: ['restore'],
     within: 800,
-    seed: 155,
+    seed: 359,
   },
 
   // G3: a case closes if and only if each of its leases has its outcome, and counts each once.

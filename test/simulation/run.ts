@@ -3,7 +3,9 @@ import type { Item } from '../../functions/store/table.ts'
 import type { FaultProfile, Faults, Injected } from './faults.ts'
 import { SeededFaults } from './faults.ts'
 import { Installation } from './installation.ts'
-import { Oracle, workSent } from './oracle.ts'
+import { bareName } from './issuers.ts'
+import { Oracle } from './oracle.ts'
+import { workSent } from './oracle-final.ts'
 import type { Schedule } from './schedule.ts'
 import { scheduleOf } from './schedule.ts'
 import { Scheduler, Stuck } from './scheduler.ts'
@@ -270,7 +272,8 @@ class Run {
     }
     for (const operation of schedule.operations) count(`operation ${operation.do}`)
     for (const [what, times] of installation.issuers.answered) count(`issuer ${what}`, times)
-    for (const { what } of installation.issuers.history) count(`truth ${what}`)
+    for (const { what, credential = '' } of installation.issuers.history)
+      count(`truth ${what}${bareName(credential) === credential ? '' : ' namesake'}`)
     const cases = new Map(installation.items('case').map((item) => [String(item['id']), as('case', item)]))
     for (const { queue, lane } of workSent(installation.sent, cases))
       if (!queue.endsWith(`-${lane}`)) count(`message of ${lane} in ${queue.slice(-2)}`)

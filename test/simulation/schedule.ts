@@ -89,6 +89,8 @@ export type Operation = { readonly at: number } & (
   /** Somebody else brings it back to life, or ends it. */
   | { readonly do: 'resurrect'; readonly lease: number }
   | { readonly do: 'end-elsewhere'; readonly lease: number }
+  /** Somebody else deletes it and makes another one of its name. */
+  | { readonly do: 'replace'; readonly lease: number }
   /** Nobody sweeps for so many seconds. */
   | { readonly do: 'stop-sweeper'; readonly seconds: number }
 )
@@ -490,9 +492,12 @@ class Maker {
       case 'names':
         if (draws.chance(0.6)) this.trigger('compromise')
         return
-      case 'resurrections':
-        this.made.push({ at: this.after(this.some()) + 20_000, do: draws.chance(0.75) ? 'resurrect' : 'end-elsewhere', lease })
+      case 'resurrections': {
+        const at = this.after(this.some()) + 20_000
+        const drawn = draws.fraction()
+        this.made.push({ at, do: drawn < 0.75 ? 'resurrect' : drawn < 0.87 ? 'end-elsewhere' : 'replace', lease })
         return
+      }
       case 'forgeries': {
         const type = this.type()
         if (draws.chance(0.3))
