@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { benchOutput, wholeOption } from '../lib/bench/command.ts'
 import { runLanes } from '../lib/bench/lanes.ts'
+import { commandLine } from '../lib/options.ts'
 
 const USAGE = `npm run bench:lanes [-- options]
 
@@ -20,7 +20,7 @@ an idle pipeline, and an issuer beside one that answers nothing. Asserts nothing
 About ten minutes on two quiet cores. The store is the embedded one: linux-x64 only.
 `
 
-const { values } = parseArgs({
+const { values } = commandLine({
   options: {
     running: { type: 'string' },
     urgent: { type: 'string' },

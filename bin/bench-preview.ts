@@ -1,6 +1,6 @@
-import { parseArgs } from 'node:util'
 import { benchOutput, wholeOption } from '../lib/bench/command.ts'
 import { runPreviewBench } from '../lib/bench/previews.ts'
+import { commandLine } from '../lib/options.ts'
 
 const USAGE = `npm run bench:preview [-- options]
 
@@ -14,7 +14,7 @@ Measures how long the preview of a trigger takes on an identity with many leases
 A million leases take about half an hour, most of it to fill the store, which is the embedded one: linux-x64 only.
 `
 
-const { values } = parseArgs({
+const { values } = commandLine({
   options: {
     sizes: { type: 'string', default: '100000' },
     whole: { type: 'boolean' },

@@ -1,9 +1,9 @@
 import { resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import type { PartName } from '../lib/bench/bench.ts'
 import { FULL, MILLION, PARTS, QUICK, runBench } from '../lib/bench/bench.ts'
 import { benchOutput, wholeOption } from '../lib/bench/command.ts'
 import { benched } from '../lib/bench/issuers.ts'
+import { commandLine } from '../lib/options.ts'
 
 const USAGE = `npm run bench [-- part ...] [-- options]
 
@@ -29,7 +29,7 @@ The store and the database server are the embedded ones: linux-x64 only. \`npm r
 docs/benchmarks.md and docs/scale.md from docs/benchmarks.json.
 `
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = commandLine({
   options: {
     quick: { type: 'boolean' },
     sizes: { type: 'string' },

@@ -1,6 +1,5 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { startVitest } from 'vitest/node'
 import { catalog } from '../functions/providers/catalog.ts'
 import { ConformanceReporter } from '../lib/conformance/reporter.ts'
@@ -8,6 +7,7 @@ import { merged, readResults, writeResults } from '../lib/conformance/results.ts
 import { screen, short, whole } from '../lib/conformance/table.ts'
 import { terminal } from '../lib/local/terminal.ts'
 import { fillIn } from '../lib/markdown.ts'
+import { commandLine } from '../lib/options.ts'
 
 const USAGE = `npm run conformance [-- PROVIDER ...] [-- options]
 
@@ -28,7 +28,7 @@ const root = resolve(import.meta.dirname, '..')
 const kept = join(root, 'docs/conformance.json')
 const providers = Object.keys(catalog).toSorted()
 
-const { values, positionals } = parseArgs({
+const { values, positionals } = commandLine({
   options: {
     all: { type: 'boolean', default: false },
     write: { type: 'boolean', default: false },

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { runStory } from '../lib/local/story.ts'
 import { terminal } from '../lib/local/terminal.ts'
+import { commandLine } from '../lib/options.ts'
 
 const USAGE = `npm start [-- options]
 
@@ -16,7 +16,7 @@ HR system report that somebody has left, and shows what happens. Then it stays u
 RESCIND_DYNAMODB_ENDPOINT points it at another DynamoDB endpoint where the embedded store is not served (macOS, arm64).
 `
 
-const { values } = parseArgs({
+const { values } = commandLine({
   options: { once: { type: 'boolean' }, port: { type: 'string' }, folder: { type: 'string' }, help: { type: 'boolean' } },
   // `npm start --once` without the dashes in between would be npm's own option.
   strict: true,

@@ -1,10 +1,10 @@
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { terminal } from '../lib/local/terminal.ts'
 import { nameOf, runsOf } from '../lib/model/heads.ts'
 import type { Searched } from '../lib/model/spin.ts'
 import { HOW_TO_INSTALL, LIMITS, missingTools, searchAll } from '../lib/model/spin.ts'
+import { commandLine } from '../lib/options.ts'
 
 const USAGE = `npm run model [-- options]
 
@@ -20,7 +20,7 @@ Searches every state of the models of the protocol in test/model: what holds mus
 Exit code: 0 all as expected, 1 a surprise, 2 a wrong option, 3 spin or gcc is missing.
 `
 
-const { values } = parseArgs({
+const { values } = commandLine({
   options: {
     only: { type: 'string' },
     trace: { type: 'boolean' },

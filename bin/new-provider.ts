@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 import { makeProvider, whyNot } from '../lib/new-provider.ts'
+import { commandLine } from '../lib/options.ts'
 
 const USAGE = `npm run new:provider NAME
 
@@ -9,7 +9,7 @@ Makes functions/providers/NAME with a definition, a provider, a fake and a READM
 tests fail until it is written. Nothing else needs an edit: the catalog and the schemas are generated anew.
 `
 
-const { values, positionals } = parseArgs({ options: { help: { type: 'boolean' } }, allowPositionals: true, strict: true })
+const { values, positionals } = commandLine({ options: { help: { type: 'boolean' } }, allowPositionals: true, strict: true })
 const root = resolve(import.meta.dirname, '..')
 const [name = ''] = positionals
 const refused = positionals.length === 1 ? whyNot(name, root) : 'one name is wanted'

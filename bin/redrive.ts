@@ -1,6 +1,6 @@
-import { parseArgs } from 'node:util'
 import type { DeadLetterQueueView, DeadLetterView, RedriveAnswer } from '../functions/contracts/dead-letter.ts'
 import { apiClient, Refused } from '../lib/local/client.ts'
+import { commandLine } from '../lib/options.ts'
 
 const USAGE = `npm run redrive -- (--list | --queue NAME [--show | --give-up] | --all) [--reason TEXT]
 
@@ -19,7 +19,7 @@ queue that it came from, and only then taken out. Who did it, and why, stands in
 RESCIND_TOKEN holds the token of an operator with the right to approve. Exit code 1 if anything is left.
 `
 
-const { values } = parseArgs({
+const { values } = commandLine({
   options: {
     list: { type: 'boolean' },
     queue: { type: 'string' },

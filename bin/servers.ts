@@ -1,6 +1,6 @@
-import { parseArgs } from 'node:util'
 import type { ServerPackage } from '../lib/local/issuers/install.ts'
 import { installPackages, missingPackages, rootOf, SERVER_PACKAGES } from '../lib/local/issuers/install.ts'
+import { commandLine } from '../lib/options.ts'
 
 const USAGE = `npm run servers [-- --check]
 
@@ -13,7 +13,7 @@ RESCIND_REQUIRE_SERVERS=1 set they fail.
   --help
 `
 
-const { values } = parseArgs({
+const { values } = commandLine({
   options: { check: { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
   strict: true,
 })
