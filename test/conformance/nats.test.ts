@@ -507,8 +507,14 @@ describe.skipIf(missing !== undefined)('nats alone, on real servers', () => {
     const users = Array.from({ length: 12 }, () => hand.user(account, server.port))
     const provider = await connect()
     const others = users.map(() => createUser().getPublicKey())
+    // What the person read after having pushed it: what is missing there, the next push takes back, and its author is that person.
+    const takenBack = new Set<string>()
     const pushing = (async () => {
-      for (const other of others) await hand.revoke(account, other, ISSUED)
+      for (const [place, other] of others.entries())
+        await hand.change(account, (nats) => {
+          for (const earlier of others.slice(0, place)) if (nats.revocations?.[earlier] === undefined) takenBack.add(earlier)
+          return { ...nats, revocations: { ...nats.revocations, [other]: ISSUED } }
+        })
     })()
     for (const { subject } of users) expect(await provider.revoke([subject], WARRANT)).toMatchObject([{ status: 'revoked' }])
     await pushing
@@ -519,7 +525,10 @@ describe.skipIf(missing !== undefined)('nats alone, on real servers', () => {
     )
     for (const [place, user] of users.entries()) expect(await user.works()).toBe(seen[place]?.status === 'alive')
     const { nats } = await hand.claims(account)
-    expect(others.filter((other) => nats.revocations?.[other] === undefined)).toEqual([])
+    const lost = others.filter((other) => nats.revocations?.[other] === undefined)
+    expect(lost.filter((other) => !takenBack.has(other))).toEqual([])
+    // A provider that did not make its change again on theirs would lose about each second one.
+    expect(lost.length).toBeLessThanOrEqual(3)
     await provider.close()
   })
 
