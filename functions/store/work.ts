@@ -88,16 +88,14 @@ export async function* covered(
     yield* inRange(table, only, pageSize)
     return
   }
-  // Together they hold about as much as one chunk takes, and each is a way to the table and back.
-  const found = await Promise.all(
-    ranges.map(async (range) => {
-      const all: Covered[] = []
-      for await (const page of inRange(table, range, RANGE)) all.push(...page)
-      return all
-    }),
-  )
-  const all = found.flat()
-  for (let start = 0; start < all.length; start += pageSize) yield all.slice(start, start + pageSize)
+  // Together they hold about as much as one chunk takes, and each is a way to the table and back. What came to them since,
+  // under a later epoch, may be any number: behind the first page it is read page by page.
+  const readers = ranges.map((range) => inRange(table, range, RANGE))
+  const first = (await Promise.all(readers.map((reader) => reader.next()))).flatMap(({ value }) => value ?? [])
+  for (let start = 0; start < first.length; start += pageSize) yield first.slice(start, start + pageSize)
+  for (const reader of readers)
+    for await (const page of reader)
+      for (let start = 0; start < page.length; start += pageSize) yield page.slice(start, start + pageSize)
 }
 
 async function* inRange(
